@@ -1,0 +1,1 @@
+"""Content classifiers: what a post is, as calibrated probabilities. Imports nothing of ours."""

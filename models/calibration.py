@@ -1,0 +1,157 @@
+"""Calibration of a logit into a probability, with the uncertainty of the fit (numpy only).
+
+Training sets hold far more harm than a feed does, so a raw probability is far too high. The fit can be
+re-weighted to a stated prevalence; what was stated is kept beside the coefficients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_STEPS = 50
+_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Platt:
+    """probability = sigmoid(slope * logit + intercept), for one label.
+
+    `covariance` is that of (slope, intercept), 2 x 2 row by row. `prevalence` is the share of positives
+    that the fit stands for; `is_stated` says that it was assumed, not met in the rows.
+    """
+
+    slope: float
+    intercept: float
+    covariance: tuple[float, float, float, float]
+    prevalence: float
+    is_stated: bool
+    n_rows: int
+    n_positive: int
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict with the fields of this class."""
+        return asdict(self) | {"covariance": list(self.covariance)}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Platt":
+        """The reverse of `to_json`.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        a, b, c, d = (float(value) for value in found["covariance"])
+        return cls(**(found | {"covariance": (a, b, c, d)}))
+
+
+def fit_platt(
+    logit: Floats, present: NDArray[np.bool_], *, prevalence: float | None = None, ridge: float = 1.0
+) -> Platt:
+    """The calibration of n logits against n truths, by Newton's method.
+
+    `prevalence` re-weights the rows so that positives make up this share; rows still sum to n. `ridge`
+    is the precision of a Gaussian prior on the slope around 1, in units of rows; it keeps separable data
+    finite. The covariance is the robust (sandwich) one, valid under re-weighting.
+
+    Raises:
+        ValueError: no positive or no negative, non-finite logits, or a prevalence outside (0, 1).
+
+    Source: J. Platt, "Probabilistic outputs for support vector machines", 1999; P. Huber, "The behavior
+    of maximum likelihood estimates under nonstandard conditions", 1967 (covariance).
+    """
+    n, n_positive = len(logit), int(present.sum())
+    if not 0 < n_positive < n:
+        raise ValueError(f"present: expected positives and negatives, got {n_positive} of {n}")
+    if not np.isfinite(logit).all():
+        raise ValueError(f"logit: expected finite numbers, got {logit[~np.isfinite(logit)][0]}")
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ValueError(f"prevalence: expected a number in (0, 1), got {prevalence}")
+    share = n_positive / n
+    aim = share if prevalence is None else prevalence
+    weight = prevalence_weights(present, aim)
+    x = np.column_stack([logit, np.ones(n)])  # (n, 2)
+    prior, centre = np.diag([ridge, 0.0]), np.array([1.0, 0.0])
+    beta = np.array([1.0, np.log(aim / (1 - aim)) - float(np.average(logit, weights=weight))])
+    for _ in range(_STEPS):
+        gradient = x.T @ (weight * (present - _sigmoid(x @ beta))) - prior @ (beta - centre)
+        step = np.linalg.solve(_curvature(x, beta, weight) + prior, gradient)
+        shrink = 1.0
+        while shrink > 1e-6 and _objective(x, beta + shrink * step, weight, present, prior) < _objective(
+            x, beta, weight, present, prior
+        ):
+            shrink /= 2
+        beta = beta + shrink * step
+        if np.abs(step).max() < _TOLERANCE:
+            break
+    residual = weight * (present - _sigmoid(x @ beta))
+    bread = np.linalg.inv(_curvature(x, beta, weight) + prior)
+    a, b, c, d = (bread @ ((x * residual[:, None] ** 2).T @ x + prior) @ bread).ravel().tolist()
+    return Platt(float(beta[0]), float(beta[1]), (a, b, c, d), aim, prevalence is not None, n, n_positive)
+
+
+def calibrated(logits: Floats, platts: Sequence[Platt]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probability and confidence, float32 (n, L), of logits (n, L) with one calibration per label.
+
+    The confidence is 1 - 2 standard errors of the probability, from the covariance of the fit (delta
+    method), clipped to [0, 1]. It covers the calibration's own uncertainty, not a change of population.
+    """
+    slope = np.array([platt.slope for platt in platts])
+    intercept = np.array([platt.intercept for platt in platts])
+    covariance = np.array([platt.covariance for platt in platts]).reshape(-1, 4)
+    probability = _sigmoid(logits * slope + intercept)
+    variance = (
+        covariance[:, 0] * logits**2 + (covariance[:, 1] + covariance[:, 2]) * logits + covariance[:, 3]
+    )
+    error = probability * (1 - probability) * np.sqrt(np.maximum(variance, 0))
+    return probability.astype(np.float32), np.clip(1 - 2 * error, 0, 1).astype(np.float32)
+
+
+def expected_calibration_error(
+    probability: Floats, present: NDArray[np.bool_], *, weight: Floats | None = None, bins: int = 15
+) -> float:
+    """Mean gap between probability and frequency over bins of equal mass; 0 is perfect.
+
+    Equal mass because at a natural prevalence almost all posts lie in the lowest equal-width bin.
+    `weight` counts each row that often (all once when None).
+
+    Source: M. Pakdaman Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning",
+    2015, with quantile bins.
+    """
+    weight = np.ones(len(probability)) if weight is None else weight
+    order = np.argsort(probability, kind="stable")
+    reached = np.cumsum(weight[order]) / weight.sum()
+    bin_of = np.minimum((reached * bins - 1e-9).astype(int), bins - 1)
+    gaps = weight[order] * (probability[order] - present[order])
+    return float(np.abs(np.bincount(bin_of, gaps)).sum() / weight.sum())
+
+
+def brier_score(probability: Floats, present: NDArray[np.bool_], *, weight: Floats | None = None) -> float:
+    """Mean squared difference between probability and truth; lower is better, despite the name."""
+    return float(np.average((probability - present) ** 2, weights=weight))
+
+
+def prevalence_weights(present: NDArray[np.bool_], prevalence: float) -> Floats:
+    """Weights (n,) under which positives make up the given share and all rows sum to n."""
+    share = float(present.mean())
+    return np.where(present, prevalence / share, (1 - prevalence) / (1 - share))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    e = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)))
+
+
+def _curvature(x: Floats, beta: Floats, weight: Floats) -> Floats:
+    p = _sigmoid(x @ beta)
+    return np.asarray((x * (weight * p * (1 - p))[:, None]).T @ x)
+
+
+def _objective(x: Floats, beta: Floats, weight: Floats, present: NDArray[np.bool_], prior: Floats) -> float:
+    eta = x @ beta
+    off = beta - np.array([1.0, 0.0])
+    likelihood = float(weight @ (present * eta - np.logaddexp(0, eta)))
+    return likelihood - float(off @ prior @ off) / 2

@@ -1,0 +1,1 @@
+"""Rerank feeds so that engagement counts and harm does not."""

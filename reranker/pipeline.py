@@ -1,0 +1,270 @@
+"""`Reranker(policy, scorer).rank(feed)`: the one path from a feed to a ranking.
+
+Requests are worked through in blocks that fit the cache; nothing a block computes depends on another
+block, so a batch equals its parts.
+"""
+
+import numpy as np
+
+from models.scores import Scorer
+from reranker.anger import AngerBaseline, AngerTest, measure_anger
+from reranker.columns import BoolArray, FeedError, FloatArray, IntArray
+from reranker.demotion import lowered
+from reranker.engagement import Engagement, measure_engagement, request_sums
+from reranker.feed import Feed
+from reranker.policy import Policy, PolicyError
+from reranker.ranking import Ranking
+from reranker.scoring import Columns, Job, score_block, unit_hash
+from reranker.slate import author_decay, limit_moves, order_threads, over_author_cap, sort_requests
+from reranker.value import Harms
+
+BLOCK_ROWS = 8_192
+TOO_MANY_TO_DEMOTE_ALL = 100  # a policy that demotes every one of so many candidates is a mistake
+
+
+class Reranker:
+    """Ranks feeds by a policy.
+
+    Args:
+        policy: what decides.
+        scorer: estimates harm from text and links; None leaves every term that needs it unscored.
+        baseline: what anger is usual for each publisher; None leaves the anger term unscored.
+
+    Example:
+        >>> from reranker.assembly import feed_from_columns
+        >>> from reranker.presets import load_policy
+        >>> feed = feed_from_columns({"request_id": ["r", "r"], "post_id": ["a", "b"], "like": [3, 9]})
+        >>> Reranker(load_policy("fb-2018-h1")).rank(feed).ids()
+        ['b', 'a']
+    """
+
+    def __init__(
+        self, policy: Policy, scorer: Scorer | None = None, *, baseline: AngerBaseline | None = None
+    ) -> None:
+        self.policy = policy
+        self.scorer = scorer
+        self.baseline = baseline
+
+    def score(self, feed: Feed) -> Harms | None:
+        """Harm of each candidate and tone of its comments; each distinct text is read once."""
+        return None if self.scorer is None else score_harms(feed, self.scorer)
+
+    def rank(self, feed: Feed, harms: Harms | None = None) -> Ranking:
+        """The ranking of every request.
+
+        Args:
+            feed: the candidates.
+            harms: scores made before, by `score`, so that several policies share one reading.
+
+        Raises:
+            FeedError: if the policy needs a column that this feed lacks, or harms are of another length.
+            PolicyError: if the policy demotes every candidate of a large feed.
+        """
+        policy = self.policy
+        harms = self.score(feed) if harms is None else harms
+        if harms is not None and harms.posts.n != feed.n:
+            raise FeedError(f"harms: expected scores of {feed.n} candidates, got {harms.posts.n}")
+        _check_kind(feed, policy)
+        engagement = measure_engagement(feed, policy)
+        anger = self._anger(feed, engagement)
+        labels = _label_score(feed, policy, harms)
+        job = Job(feed, policy, harms, engagement, anger, labels)
+        columns = Columns.empty(feed.n)
+        for start, stop in _blocks(feed.offsets):
+            score_block(columns, job, start, stop)
+        _refuse_to_demote_everything(policy, columns.multiplier)
+        held_out = _held_out(feed, policy)
+        removed = _removed(feed, policy, harms, held_out)
+        order, diversity, score = _order(feed, policy, columns.score, removed, held_out)
+        return Ranking(
+            job=job,
+            order=order,
+            offsets=_kept_offsets(feed.offsets, removed),
+            score=score,
+            engagement=columns.positive,
+            good=columns.good,
+            bad=columns.positive - columns.good,
+            negative=columns.negative,
+            base_score=columns.base_score,
+            bounded=columns.bounded,
+            multiplier=columns.multiplier,
+            diversity=diversity,
+            removed=removed,
+            held_out=held_out,
+            unscored=(*engagement.unscored, *_unscored_terms(feed, policy, harms, anger)),
+        )
+
+    def _anger(self, feed: Feed, engagement: Engagement) -> AngerTest | None:
+        rule = self.policy.anger
+        if rule is None or self.baseline is None or feed.signals.kind != "counts":
+            return None
+        return measure_anger(feed, engagement, self.baseline, rule)
+
+
+def score_harms(feed: Feed, scorer: Scorer) -> Harms:
+    """Scores of the candidates, and the mean toxicity of the comments on each."""
+    posts = scorer(feed.content())
+    tone = np.full(feed.n, np.nan)
+    acts = feed.interactions
+    if acts is not None and len(acts):
+        comments = scorer(acts.content())
+        if "toxicity" in comments.labels:
+            toxicity = comments.column("toxicity")[0].astype(np.float64)
+            scored = ~np.isnan(toxicity)
+            index = {value: code for code, value in enumerate(acts.post_id.values)}
+            size = len(acts.post_id.values)
+            total = np.bincount(acts.post_id.codes[scored], weights=toxicity[scored], minlength=size)
+            count = np.bincount(acts.post_id.codes[scored], minlength=size)
+            mean = np.append(total / np.where(count > 0, count, np.nan), np.nan)
+            lookup = np.array([index.get(value, -1) for value in feed.post_id.values], dtype=np.int64)
+            tone = mean[lookup[feed.post_id.codes]]
+    return Harms(posts, tone)
+
+
+def _check_kind(feed: Feed, policy: Policy) -> None:
+    kind = feed.signals.kind
+    if policy.score.expects not in ("either", kind) and feed.signals.names:
+        raise FeedError(f"{policy.name}: expected signals as {policy.score.expects}, got {kind}")
+
+
+def _blocks(offsets: IntArray) -> list[tuple[int, int]]:
+    """Runs of whole requests of about BLOCK_ROWS candidates."""
+    blocks, start = [], 0
+    while start < len(offsets) - 1:
+        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK_ROWS, side="right")) - 1
+        stop = min(max(stop, start + 1), len(offsets) - 1)
+        blocks.append((start, stop))
+        start = stop
+    return blocks
+
+
+def _label_score(feed: Feed, policy: Policy, harms: Harms | None) -> FloatArray | None:
+    """(n,) weighted label probabilities; an unscorable post takes the score of its neighbour above."""
+    if not policy.labels or harms is None:
+        return None
+    total, known = np.zeros(feed.n), np.zeros(feed.n, dtype=bool)
+    for label, weight in policy.labels.items():
+        if label in harms.posts.labels:
+            probability = harms.posts.column(label)[0].astype(np.float64)
+            known |= ~np.isnan(probability)
+            total += weight * np.nan_to_num(probability)
+    order = np.lexsort((feed.original_order, feed.request_of_row))
+    first = feed.offsets[:-1][feed.request_of_row]
+    at = np.arange(feed.n)
+    source = np.maximum.accumulate(np.where(known[order], at, -1))
+    filled = np.where(source >= first, total[order][np.maximum(source, 0)], 0.0)
+    result = np.empty(feed.n)
+    result[order] = filled
+    return result
+
+
+def _removed(feed: Feed, policy: Policy, harms: Harms | None, held_out: BoolArray) -> BoolArray:
+    """Posts beyond a removal line, with the replies under them.
+
+    A request is never emptied: where all would go, all stay, demoted.
+    """
+    removed = np.zeros(feed.n, dtype=bool)
+    if harms is None:
+        return removed
+    for label, curve in policy.demotion.items():
+        if curve.removal is not None and label in harms.posts.labels:
+            probability, confidence = harms.posts.column(label)
+            removed |= (probability >= curve.removal) & (confidence >= curve.removal)
+    removed &= ~held_out[feed.request_of_row]
+    if removed.any():
+        if "parent_id" not in feed.missing:
+            parent = _parents(feed)
+            while (below := (parent >= 0) & removed[parent] & ~removed).any():
+                removed |= below
+        left = request_sums((~removed).astype(np.float64), feed.offsets)
+        removed &= (left > 0)[feed.request_of_row]
+    return removed
+
+
+def _refuse_to_demote_everything(policy: Policy, multiplier: FloatArray) -> None:
+    if len(multiplier) >= TOO_MANY_TO_DEMOTE_ALL and (multiplier < 1.0).all():
+        raise PolicyError(
+            f"{policy.name}: expected some candidates to stay undemoted, got all {len(multiplier)} demoted; "
+            "raise the demotions' start or unscored.multiplier"
+        )
+
+
+def _held_out(feed: Feed, policy: Policy) -> BoolArray:
+    """(r,) requests of the hashed share of users who keep the original order (E8)."""
+    if policy.holdout.share == 0.0:
+        return np.zeros(feed.n_requests, dtype=bool)
+    chosen = [
+        unit_hash(f"{policy.holdout.salt}\x1f{user}") < policy.holdout.share for user in feed.user.values
+    ]
+    return np.array([*chosen, False])[feed.user.codes]
+
+
+def _order(
+    feed: Feed, policy: Policy, score: FloatArray, removed: BoolArray, held_out: BoolArray
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Kept rows request by request in their final order, the diversity multiplier, and the final score."""
+    rule, original, offsets = policy.slate, feed.original_order, feed.offsets
+    author, has_author = feed.author.codes, "author" not in feed.missing
+    diversity = np.ones(feed.n)
+    if rule.author_decay < 1.0 and has_author:
+        present = np.where(removed, -np.inf, score) if removed.any() else score
+        diversity = author_decay(present, author, original, offsets, rule)
+        score = lowered(score, diversity)
+    order = sort_requests(score, original, offsets)
+    if rule.author_cap is not None and has_author:
+        over = over_author_cap(score, author, original, offsets, rule.author_cap)
+        order = order[np.lexsort((over[order], feed.request_of_row))]  # stable: those over the cap go last
+    if held_out.any():
+        as_it_came = np.lexsort((original, feed.request_of_row))
+        order = np.where(held_out[feed.request_of_row], as_it_came, order)
+    order, kept = order[~removed[order]], _kept_offsets(offsets, removed)
+    if rule.max_demotion_positions is not None:
+        order = limit_moves(order, original, kept, rule.max_demotion_positions)
+    if rule.thread_order and "parent_id" not in feed.missing:
+        order = order_threads(order, _parents(feed), kept)
+    return order, diversity, score
+
+
+def _parents(feed: Feed) -> IntArray:
+    """(n,) the row of each candidate's parent in its request, -1 where it has none or it is not there."""
+    known = {value: code for code, value in enumerate(feed.post_id.values)}
+    translate = np.array([known.get(value, -1) for value in feed.parent_id.values] + [-1], dtype=np.int64)
+    wanted = translate[feed.parent_id.codes]
+    width = np.int64(len(feed.post_id.values) + 1)
+    key = feed.request_of_row * width + feed.post_id.codes
+    by_key = np.argsort(key)
+    search = feed.request_of_row * width + wanted
+    at = np.minimum(np.searchsorted(key[by_key], search), max(feed.n - 1, 0))
+    found = (wanted >= 0) & (key[by_key][at] == search)
+    return np.where(found, by_key[at], -1)
+
+
+def _kept_offsets(offsets: IntArray, removed: BoolArray) -> IntArray:
+    kept = np.diff(offsets) - request_sums(removed.astype(np.float64), offsets).astype(np.int64)
+    return np.concatenate(([0], np.cumsum(kept)))
+
+
+def _unscored_terms(
+    feed: Feed, policy: Policy, harms: Harms | None, anger: AngerTest | None
+) -> tuple[str, ...]:
+    """Harm terms that could not be scored, in words."""
+    terms: list[str] = []
+    for label in policy.used_labels():
+        if harms is None or label not in harms.posts.labels:
+            terms.append(f"label {label}")
+        else:
+            n_unscored = int(np.isnan(harms.posts.column(label)[0]).sum())
+            if n_unscored:
+                terms.append(f"label {label} for {n_unscored} of {feed.n} candidates")
+    if policy.value.comment_toxicity and (harms is None or bool(np.isnan(harms.comment_toxicity).all())):
+        terms.append("tone of comments (interactions)")
+    if policy.anger is not None and feed.n:
+        if anger is None:
+            terms.append("anger (counts of reactions and a baseline)")
+        elif bool(np.isnan(feed.angry_peak_share).all()):
+            terms.append("anger guard against bursts (angry_peak_share)")
+    if policy.repeat_offender is not None and "author_violations" in feed.missing:
+        terms.append("repeat offenders (author_violations)")
+    if policy.fatigue is not None and "see_less_requests" in feed.missing:
+        terms.append("fatigue (see_less_requests)")
+    return tuple(terms)

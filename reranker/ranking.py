@@ -1,0 +1,83 @@
+"""`Ranking`: the order of every request and the columns that add up to it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from reranker.columns import BoolArray, FloatArray, IntArray, frozen
+from reranker.feed import Feed
+from reranker.policy import Policy
+from reranker.scoring import Job, demotions
+from reranker.value import Harms, harm_columns
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The result of one policy on one feed. All (n,) columns are aligned with the feed's rows.
+
+    Attributes:
+        job: what was ranked, and by what.
+        order: (kept,) rows request by request, best first; removed posts are not in it.
+        offsets: (r + 1,) request i holds order[offsets[i]:offsets[i + 1]].
+        score: (n,) the final score.
+        engagement: (n,) positive engagement, in likes; good + bad.
+        good, bad: (n,) its parts that a viewer would and would not endorse.
+        negative: (n,) what negative weights and costs take off (at most 0).
+        base_score: (n,) good + bad_weight * bad + negative (+ label weights): the score before the bound.
+        bounded: (n,) the base score after the bound; the base score itself in unbounded policies.
+        multiplier: (n,) product of all demotions, 1 where there is none.
+        diversity: (n,) multiplier for the author's further posts.
+        removed: (n,) True for posts beyond a removal line.
+        held_out: (r,) True for requests that keep the original order.
+        unscored: terms that could not be scored, in words.
+    """
+
+    job: Job
+    order: IntArray
+    offsets: IntArray
+    score: FloatArray
+    engagement: FloatArray
+    good: FloatArray
+    bad: FloatArray
+    negative: FloatArray
+    base_score: FloatArray
+    bounded: FloatArray
+    multiplier: FloatArray
+    diversity: FloatArray
+    removed: BoolArray
+    held_out: BoolArray
+    unscored: tuple[str, ...]
+
+    @property
+    def feed(self) -> Feed:
+        """What was ranked."""
+        return self.job.feed
+
+    @property
+    def policy(self) -> Policy:
+        """What decided."""
+        return self.job.policy
+
+    @property
+    def harms(self) -> Harms | None:
+        """The estimates of harm that it used."""
+        return self.job.harms
+
+    def demotions(self) -> dict[str, FloatArray]:
+        """(n,) multiplier of each demotion by name; their product is `multiplier`."""
+        whole = np.s_[:]
+        return dict(demotions(self.job, whole, harm_columns(self.harms, whole)))
+
+    @cached_property
+    def position(self) -> IntArray:
+        """(n,) position of each candidate from 0, -1 where removed."""
+        position = np.full(self.feed.n, -1, dtype=np.int64)
+        request = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        position[self.order] = np.arange(len(self.order)) - self.offsets[request]
+        return frozen(position)
+
+    def ids(self, request: int = 0) -> list[str]:
+        """The post ids of one request, best first."""
+        rows = self.order[self.offsets[request] : self.offsets[request + 1]]
+        return [self.feed.post_id.values[code] for code in self.feed.post_id.codes[rows].tolist()]

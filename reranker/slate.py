@@ -1,0 +1,124 @@
+"""Rules on the order of one request: author diversity, author cap, threads, bounded moves, stable ties."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reranker.columns import BoolArray, FloatArray, IntArray
+from reranker.demotion import by_length
+from reranker.policy import Slate
+
+
+def sort_requests(score: FloatArray, tie_break: IntArray, offsets: IntArray) -> IntArray:
+    """(n,) rows request by request, best score first, equal scores by the tie break."""
+    order = np.empty(len(score), dtype=np.int64)
+    for _, rows in by_length(offsets):
+        if not rows.size:
+            continue
+        key = -score[rows]
+        chosen = np.argsort(key, axis=1)
+        ranked = np.take_along_axis(key, chosen, axis=1)
+        tied = np.flatnonzero((ranked[:, 1:] == ranked[:, :-1]).any(axis=1))
+        if tied.size:
+            chosen[tied] = np.lexsort((tie_break[rows[tied]], key[tied]), axis=1)
+        order[rows] = np.take_along_axis(rows, chosen, axis=1)
+    return order
+
+
+def author_decay(
+    score: FloatArray, author: NDArray[np.int32], tie_break: IntArray, offsets: IntArray, rule: Slate
+) -> FloatArray:
+    """(n,) multiplier: the k-th best post of an author in a request gets max(floor, decay ** k).
+
+    Because a better post of the same author is never decayed more, sorting by the decayed score is the same
+    as picking greedily.
+    """
+    multiplier = np.ones(len(score))
+    for where, nth in _nth_of_author(score, author, tie_break, offsets):
+        multiplier[where] = np.maximum(rule.author_floor, rule.author_decay ** nth.astype(np.float64))
+    return multiplier
+
+
+def over_author_cap(
+    score: FloatArray, author: NDArray[np.int32], tie_break: IntArray, offsets: IntArray, cap: int
+) -> BoolArray:
+    """(n,) True for posts of an author beyond the cap; they go after all others, none is lost."""
+    over = np.zeros(len(score), dtype=bool)
+    for where, nth in _nth_of_author(score, author, tie_break, offsets):
+        over[where] = nth >= cap
+    return over
+
+
+def _nth_of_author(
+    score: FloatArray, author: NDArray[np.int32], tie_break: IntArray, offsets: IntArray
+) -> list[tuple[IntArray, IntArray]]:
+    """(rows, how many better posts the author has) for rows that have any; a null author has none."""
+    found = []
+    for _, every in by_length(offsets):
+        if every.shape[1] < 2:
+            continue
+        codes = author[every]
+        ranked = np.sort(codes, axis=1)
+        repeats = np.flatnonzero(((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] >= 0)).any(axis=1))
+        if not repeats.size:
+            continue
+        rows, codes = every[repeats], codes[repeats]
+        grouped = np.lexsort((tie_break[rows], -score[rows], codes), axis=1)
+        codes = np.take_along_axis(codes, grouped, axis=1)
+        column = np.arange(rows.shape[1])
+        new = np.ones(codes.shape, dtype=bool)
+        new[:, 1:] = (codes[:, 1:] != codes[:, :-1]) | (codes[:, 1:] < 0)
+        start = np.maximum.accumulate(np.where(new, column, 0), axis=1)
+        nth = column - start
+        later = nth > 0
+        found.append((np.take_along_axis(rows, grouped, axis=1)[later], nth[later]))
+    return found
+
+
+def limit_moves(order: IntArray, original: IntArray, offsets: IntArray, most: int) -> IntArray:
+    """The order with no post more than `most` positions below its original one.
+
+    Deadlines are distinct, so at each position either one post is due or the best one left is taken.
+    """
+    limited = order.copy()
+    for i in range(len(offsets) - 1):
+        low, high = int(offsets[i]), int(offsets[i + 1])
+        rows = order[low:high]
+        position = np.arange(high - low)
+        if (position <= original[rows] + most).all():
+            continue
+        due = dict(zip((original[rows] + most).tolist(), rows.tolist(), strict=True))
+        waiting, placed, at = rows.tolist(), set[int](), 0
+        for slot in range(high - low):
+            row = due.get(slot, -1)
+            if row < 0 or row in placed:
+                while waiting[at] in placed:
+                    at += 1
+                row = waiting[at]
+            placed.add(row)
+            limited[low + slot] = row
+    return limited
+
+
+def order_threads(order: IntArray, parent: IntArray, offsets: IntArray) -> IntArray:
+    """The order with replies under what they reply to, siblings in their order.
+
+    `parent` is (n,) the row of the parent in the same request, -1 where there is none. A reply whose parents
+    form a circle is kept, at the end.
+    """
+    threaded = order.copy()
+    requests = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    for i in np.unique(requests[parent >= 0]).tolist():
+        low, high = int(offsets[i]), int(offsets[i + 1])
+        rows = order[low:high].tolist()
+        children: dict[int, list[int]] = {}
+        for row in rows:
+            children.setdefault(int(parent[row]), []).append(row)
+        walked: list[int] = []
+        stack = children.get(-1, [])[::-1]
+        while stack:
+            row = stack.pop()
+            walked.append(row)
+            stack.extend(children.get(row, [])[::-1])
+        seen = set(walked)
+        threaded[low:high] = walked + [row for row in rows if row not in seen]
+    return threaded

@@ -1,0 +1,74 @@
+"""Good and bad engagement: how much of each unit the viewer would endorse on reflection (C4).
+
+P(endorsed) of a signal on a post = endorsed * (1 - sensitivity * (1 - quality)): a prior per signal, pulled
+down by the post's harms, by the angry share of its reactions and by the tone of its comments. What is not
+endorsed is bad engagement; the two add up to the engagement by construction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.scores import HarmScores
+from reranker.columns import FloatArray
+from reranker.policy import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Harms:
+    """What is known of the harm of each candidate.
+
+    Attributes:
+        posts: scores of the candidates themselves.
+        comment_toxicity: (n,) mean toxicity of the post's comments, NaN where none was scored.
+    """
+
+    posts: HarmScores
+    comment_toxicity: FloatArray
+
+    def __post_init__(self) -> None:
+        if len(self.comment_toxicity) != self.posts.n:
+            raise ValueError(
+                f"comment_toxicity: expected {self.posts.n} rows, got {len(self.comment_toxicity)}"
+            )
+
+
+def harm_columns(harms: Harms | None, rows: slice) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Probability and confidence per label for some rows, NaN where not scored."""
+    if harms is None:
+        return {}
+    probability = np.ascontiguousarray(harms.posts.probability[rows].T, dtype=np.float64)
+    confidence = np.ascontiguousarray(harms.posts.confidence[rows].T, dtype=np.float64)
+    return {label: (probability[i], confidence[i]) for i, label in enumerate(harms.posts.labels)}
+
+
+def post_quality(
+    policy: Policy,
+    columns: dict[str, tuple[FloatArray, FloatArray]],
+    comment_toxicity: FloatArray | None,
+    angry_share: FloatArray | None,
+) -> FloatArray | None:
+    """1 where nothing speaks against a post, towards 0 with its harms; None if the policy does not ask.
+
+    What was not measured (NaN, or None) takes nothing off: the result's `unscored` names it.
+    """
+    value = policy.value
+    factors = [(weight, columns[label][0]) for label, weight in value.harms.items() if label in columns]
+    if comment_toxicity is not None:
+        factors.append((value.comment_toxicity, comment_toxicity))
+    if angry_share is not None:
+        factors.append((value.angry_share, angry_share))
+    quality: FloatArray | None = None
+    for weight, amount in factors:
+        if weight:
+            kept = 1.0 - weight * np.fmax(amount, 0.0)  # fmax: 0 where NaN
+            quality = kept if quality is None else quality * kept
+    return quality
+
+
+def endorsement(policy: Policy, names: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
+    """Per signal the part endorsed whatever the post, and the part that its quality scales, each (S,)."""
+    value = policy.value
+    endorsed = np.array([value.endorsed.get(name, 1.0) for name in names])
+    sensitivity = np.array([value.sensitivity.get(name, 0.0) for name in names])
+    return endorsed * (1.0 - sensitivity), endorsed * sensitivity

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from models.artifact import Artifact, read_artifact, read_weights, write_artifact
+from models.calibration import Platt
+from models.quantise import dequantised, quantised
+
+PLATT = Platt(1.0, -1.0, (0.01, 0.0, 0.0, 0.01), 0.1, True, 100, 10)
+
+
+def written(directory: Path, weights: dict[str, np.ndarray] | None = None) -> Artifact:
+    found = {
+        "head.weight": np.eye(2, 3, dtype=np.float32),
+        "head.bias": np.array([1.5, -2.5], dtype=np.float32),
+    }
+    return write_artifact(
+        directory,
+        weights or found,
+        "{}",
+        name="tiny",
+        labels=("toxicity", "humor"),
+        calibration=(PLATT, PLATT),
+        encoder={"model_type": "bert"},
+        about={"note": "made by a test"},
+    )
+
+
+@given(hnp.arrays(np.float32, (4, 7), elements=st.floats(-8, 8, width=32)))
+def test_quantisation_errs_by_about_half_a_level(matrix: np.ndarray) -> None:
+    levels, scale = quantised(matrix)
+    back = dequantised(levels, scale)
+    bound = (
+        np.abs(matrix).max(axis=1, keepdims=True) / 127 * 0.58 + 1e-5
+    )  # a float16 scale is off by 1 in 2048
+    assert (np.abs(back - matrix) <= bound).all()
+    assert levels.dtype == np.int8
+    assert scale.shape == (4, 1)
+
+
+def test_a_matrix_of_zeros_stays_zero() -> None:
+    np.testing.assert_array_equal(dequantised(*quantised(np.zeros((2, 3), dtype=np.float32))), 0)
+
+
+def test_an_artifact_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    artifact = written(tmp_path)
+    assert read_artifact(tmp_path) == artifact
+    weights = read_weights(tmp_path)
+    np.testing.assert_allclose(weights["head.weight"], np.eye(2, 3), atol=1e-3)
+    np.testing.assert_array_equal(weights["head.bias"], np.array([1.5, -2.5], dtype=np.float32))
+
+
+def test_the_digest_covers_scores_and_not_the_story(tmp_path: Path) -> None:
+    one, two = written(tmp_path / "a"), written(tmp_path / "b")
+    assert one.digest == two.digest
+    changed = written(
+        tmp_path / "c", {"head.weight": np.ones((2, 3), np.float32), "head.bias": np.zeros(2, np.float32)}
+    )
+    assert changed.digest != one.digest
+    path = tmp_path / "a" / "artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"about": {}}))
+    assert read_artifact(tmp_path / "a").digest == one.digest
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "tokenizer.json"])
+def test_an_altered_file_is_refused(tmp_path: Path, file: str) -> None:
+    written(tmp_path)
+    path = tmp_path / file
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ValueError, match=rf"{file}: expected sha256 .* got .* \(altered or incomplete\)"):
+        read_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "artifact.json"])
+def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
+    written(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(FileNotFoundError, match=file):
+        read_artifact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 99}, "schema: expected 1, got 99"),
+        ({"taxonomy": 0}, "taxonomy: expected 1, got 0"),
+        ({"labels": ["toxicity", "toxcity"]}, "'toxcity'"),
+        ({"labels": ["toxicity"]}, "expected one per label"),
+        ({"max_tokens": 4}, r"\(altered\)"),
+        ({"calibration": [{"slope": 2.0}] * 2}, "expected a manifest of schema 1"),
+    ],
+)
+def test_an_altered_manifest_is_refused(tmp_path: Path, change: dict, message: str) -> None:
+    written(tmp_path)
+    path = tmp_path / "artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        read_artifact(tmp_path)
+
+
+def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "artifact.json").write_text("{")
+    with pytest.raises(ValueError, match="expected JSON"):
+        read_artifact(tmp_path)

@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+
+from models.calibration import (
+    Platt,
+    brier_score,
+    calibrated,
+    expected_calibration_error,
+    fit_platt,
+    prevalence_weights,
+)
+
+
+def drawn(n: int, slope: float, intercept: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 2, n)
+    return logit, rng.random(n) < 1 / (1 + np.exp(-(slope * logit + intercept)))
+
+
+def test_the_fit_equals_unpenalised_logistic_regression() -> None:
+    logit, present = drawn(3000, 0.7, -1.5)
+    ours = fit_platt(logit, present, ridge=0.0)
+    theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logit[:, None], present)
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=1e-5)
+    assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-5)
+
+
+def test_the_reweighted_fit_equals_weighted_logistic_regression() -> None:
+    logit, present = drawn(3000, 1.2, 0.3)
+    ours = fit_platt(logit, present, prevalence=0.02, ridge=0.0)
+    weight = prevalence_weights(present, 0.02)
+    theirs = LogisticRegression(C=np.inf, tol=1e-12, max_iter=5000).fit(logit[:, None], present, weight)
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=1e-4)
+    assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-4)
+    assert ours.is_stated
+    p = calibrated(logit[:, None], [ours])[0][:, 0]
+    assert np.average(p, weights=weight) == pytest.approx(0.02, rel=1e-3)
+
+
+def test_the_covariance_matches_the_spread_of_repeated_fits() -> None:
+    fits = [fit_platt(*drawn(800, 1.0, -1.0, seed), ridge=0.0) for seed in range(200)]
+    spread = np.cov([[f.slope, f.intercept] for f in fits], rowvar=False)
+    stated = np.mean([f.covariance for f in fits], axis=0).reshape(2, 2)
+    np.testing.assert_allclose(
+        np.diag(stated), np.diag(spread), rtol=0.35
+    )  # 200 draws: s.e. of a variance 10%
+
+
+def test_separable_rows_give_a_finite_fit() -> None:
+    logit = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
+    found = fit_platt(logit, logit > 0, ridge=1.0)
+    assert 0 < found.slope < 20
+    assert np.isfinite(found.covariance).all()
+
+
+def test_few_rows_give_less_confidence_than_many() -> None:
+    few, many = (fit_platt(*drawn(n, 1.0, -1.0)) for n in (60, 20_000))
+    grid = np.linspace(-3, 3, 13)[:, None]
+    few_confidence, many_confidence = (calibrated(grid, [fit])[1] for fit in (few, many))
+    assert (few_confidence <= many_confidence + 1e-6).all()
+    assert many_confidence.min() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("logit", "present", "prevalence", "message"),
+    [
+        ([0.0, 1.0], [True, True], None, "expected positives and negatives, got 2 of 2"),
+        ([0.0, np.nan], [True, False], None, "finite numbers, got nan"),
+        ([0.0, 1.0], [True, False], 1.0, r"in \(0, 1\), got 1.0"),
+    ],
+)
+def test_bad_rows_are_refused(logit: list, present: list, prevalence: float | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_platt(np.array(logit), np.array(present), prevalence=prevalence)
+
+
+def test_calibrated_data_have_a_small_error_and_shifted_data_a_large_one() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.beta(0.5, 3, 40_000)
+    present = rng.random(len(p)) < p
+    assert expected_calibration_error(p, present) < 0.01
+    assert expected_calibration_error(np.minimum(p + 0.2, 1), present) == pytest.approx(0.2, abs=0.02)
+
+
+def test_weights_count_as_repetition() -> None:
+    rng = np.random.default_rng(2)
+    p = rng.random(400).round(3)
+    present = rng.random(400) < p
+    weight = rng.integers(1, 4, 400).astype(float)
+    repeat = np.repeat(np.arange(400), weight.astype(int))
+    assert brier_score(p, present, weight=weight) == pytest.approx(brier_score(p[repeat], present[repeat]))
+    assert expected_calibration_error(p, present, weight=weight) == pytest.approx(
+        expected_calibration_error(p[repeat], present[repeat]), abs=0.01
+    )
+
+
+def test_the_brier_score_equals_that_of_scikit_learn() -> None:
+    logit, present = drawn(500, 1.0, 0.0)
+    p = 1 / (1 + np.exp(-logit))
+    assert brier_score(p, present) == pytest.approx(brier_score_loss(present, p))
+
+
+def test_json_keeps_a_calibration() -> None:
+    fit = fit_platt(*drawn(300, 1.0, 0.0), prevalence=0.1)
+    assert Platt.from_json(json.loads(json.dumps(fit.to_json()))) == fit
+    with pytest.raises(TypeError):
+        Platt.from_json(fit.to_json() | {"unknown": 1})

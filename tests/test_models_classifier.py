@@ -1,0 +1,245 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel
+
+from models.artifact import write_artifact
+from models.calibration import Platt
+from models.classifier import HarmClassifier
+from models.device import place, quiet_memory
+from models.encoder import MultiLabelEncoder, config_of, from_config
+from models.scores import Content
+
+WORDS = ["the", "a", "you", "are", "this", "that", "good", "bad", "day", "kind", "rude", "thanks", "post"]
+LABELS = ("toxicity", "humor", "civic")
+PLATT = Platt(1.0, -1.0, (0.01, 0.0, 0.0, 0.01), 0.1, True, 100, 10)
+
+
+def tiny_tokenizer() -> Tokenizer:
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer
+
+
+def tiny_encoder() -> MultiLabelEncoder:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=32, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    model = MultiLabelEncoder(BertModel(config, add_pooling_layer=False), 16, len(LABELS))
+    torch.nn.init.normal_(model.head.weight)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny")
+    model = tiny_encoder()
+    write_artifact(
+        directory,
+        {name: value.numpy() for name, value in model.state_dict().items()},
+        tiny_tokenizer().to_str(),
+        name="tiny",
+        labels=LABELS,
+        calibration=(PLATT,) * 3,
+        encoder=config_of(model),
+        about={},
+        max_tokens=12,
+    )
+    return directory
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny: Path) -> HarmClassifier:
+    return HarmClassifier.load(tiny, device="cpu")
+
+
+def random_texts(n: int, seed: int = 0) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, 20))) for _ in range(n)]
+
+
+def test_the_mean_leaves_padding_out() -> None:
+    model = tiny_encoder()
+    ids = torch.tensor([[2, 5, 6, 3]])
+    padded = torch.cat([ids, torch.zeros(1, 5, dtype=torch.long)], dim=1)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0, 0]])
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model(ids, torch.ones_like(ids)), model(padded, mask), atol=1e-5, rtol=1e-4
+        )
+
+
+def test_the_architecture_is_built_again_from_its_config() -> None:
+    model = tiny_encoder()
+    again = from_config(config_of(model), len(LABELS)).eval()
+    again.load_state_dict(model.state_dict())
+    ids = torch.tensor([[2, 5, 6, 3]])
+    with torch.inference_mode():
+        torch.testing.assert_close(model(ids, torch.ones_like(ids)), again(ids, torch.ones_like(ids)))
+
+
+def test_loaded_scores_equal_those_of_the_model_in_memory(classifier: HarmClassifier) -> None:
+    text = "you are kind"
+    ids = torch.tensor([tiny_tokenizer().encode(text).ids])
+    with torch.inference_mode():
+        logits = tiny_encoder()(ids, torch.ones_like(ids))[0].numpy()
+    expected = 1 / (1 + np.exp(-(logits - 1)))
+    found = classifier.score(Content.of_texts([text])).probability[0]
+    np.testing.assert_allclose(found, expected, atol=0.03)  # int8 weights, and bfloat16 where the CPU has it
+
+
+def test_a_batch_equals_its_parts(classifier: HarmClassifier) -> None:
+    texts = random_texts(70)
+    together = classifier.score(Content.of_texts(texts), batch_size=32).probability
+    alone = np.vstack([classifier.score(Content.of_texts([text])).probability for text in texts])
+    np.testing.assert_allclose(together, alone, atol=0.03)
+
+
+def test_scores_repeat_exactly(classifier: HarmClassifier) -> None:
+    content = Content.of_texts(random_texts(50))
+    np.testing.assert_array_equal(
+        classifier.score(content).probability, classifier.score(content).probability
+    )
+
+
+def test_permuting_posts_permutes_scores(classifier: HarmClassifier) -> None:
+    texts = random_texts(40)
+    order = np.random.default_rng(1).permutation(40)
+    permuted = classifier.score(Content.of_texts([texts[i] for i in order])).probability
+    np.testing.assert_allclose(
+        permuted, classifier.score(Content.of_texts(texts)).probability[order], atol=0.03
+    )
+
+
+def test_equal_texts_get_equal_scores_and_are_computed_once(classifier: HarmClassifier) -> None:
+    done: list[int] = []
+    texts = ["good day", *random_texts(20), "good  day ", "good day"]
+    found = classifier.score(Content.of_texts(texts), batch_size=8, on_batch=done.append)
+    assert (found.probability[0] == found.probability[-1]).all()
+    assert (found.probability[0] == found.probability[-2]).all()
+    assert done[-1] == len(set(texts) - {"good  day "})
+    assert done == sorted(done)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "is_scored"),
+    [
+        ("good day", None, True),
+        ("good day", "en", True),
+        ("good day", "en-GB", True),
+        ("good day", "de", False),
+        (None, "en", False),
+        ("", None, False),
+        (" \n\t", None, False),
+        ("https://example.org/x", None, False),
+        ("привет мир", None, False),
+        ("12345 !!!", None, False),
+    ],
+)
+def test_what_cannot_be_judged_is_not_scored(
+    classifier: HarmClassifier, text: str | None, language: str | None, is_scored: bool
+) -> None:
+    found = classifier.score(Content([text, "good day"], [language, None], [None, None]))
+    assert found.scored.tolist() == [is_scored, True]
+    assert np.isnan(found.probability[0]).all() == (not is_scored)
+
+
+def test_no_posts_give_no_scores(classifier: HarmClassifier) -> None:
+    found = classifier.score(Content.of_texts([]))
+    assert found.n == 0
+    assert found.labels == LABELS
+    assert found.model.startswith("tiny@")
+
+
+def test_tokens_beyond_the_limit_do_not_count(classifier: HarmClassifier) -> None:
+    long = "good " * 10
+    found = classifier.score(Content.of_texts([long + "bad", long + "rude rude"])).probability
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_texts_are_never_logged(classifier: HarmClassifier, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        classifier.score(Content.of_texts(["a kind rude post"]))
+    assert "rude" not in caplog.text
+
+
+def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
+    with pytest.raises(ValueError, match='device: expected "auto", "cpu" or "cuda'):
+        HarmClassifier.load(tiny, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="CUDA is not available"):
+            place("cuda")
+    with pytest.raises(FileNotFoundError, match="expected a classifier"):
+        HarmClassifier.load(tiny / "nowhere")
+
+
+def test_cuda_agrees_with_the_cpu(tiny: Path, classifier: HarmClassifier) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    content = Content.of_texts(random_texts(64))
+    found = HarmClassifier.load(tiny, device="cuda").score(content).probability
+    np.testing.assert_allclose(found, classifier.score(content).probability, atol=0.03)
+
+
+def test_quiet_memory_can_be_called_twice() -> None:
+    assert quiet_memory() == quiet_memory()
+
+
+class TestBundled:
+    """The classifier that the package ships."""
+
+    @pytest.fixture(scope="class")
+    def bundled(self) -> HarmClassifier:
+        return HarmClassifier.load("bundled")
+
+    def test_it_serves_labels_and_stays_small(self, bundled: HarmClassifier) -> None:
+        assert {"toxicity", "insult", "identity_attack"} <= set(bundled.labels)
+        directory = Path(__file__).parents[1] / "models" / "pretrained"
+        assert sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) < 25e6
+
+    def test_insults_outrank_courtesy(self, bundled: HarmClassifier) -> None:
+        rude = [
+            "You are a complete idiot and a pathetic loser.",
+            "Shut up, you stupid moron, nobody likes you.",
+        ]
+        polite = ["Thank you so much, that was really helpful.", "The meeting starts at ten on Tuesday."]
+        found = bundled.score(Content.of_texts(rude + polite))
+        for label in ("toxicity", "insult"):
+            p = found.column(label)[0]
+            assert p[:2].min() > 5 * p[2:].max()
+            assert p[:2].min() > 0.2
+            assert p[2:].max() < 0.05
+
+    def test_naming_a_group_kindly_is_less_toxic_than_insulting(self, bundled: HarmClassifier) -> None:
+        texts = [
+            "My neighbours are Muslim and they brought us dinner.",
+            "You disgusting idiots ruin everything.",
+        ]
+        p = bundled.score(Content.of_texts(texts)).column("toxicity")[0]
+        assert p[0] < p[1]
+
+    def test_bridging_labels_tell_thanks_and_questions_apart(self, bundled: HarmClassifier) -> None:
+        thanks, question = (
+            "Thank you, I really appreciate your work on this.",
+            "What did you mean by the second edit?",
+        )
+        found = bundled.score(Content.of_texts([thanks, question]))
+        respect, curiosity = (found.column(label)[0] for label in ("respect", "curiosity"))
+        assert respect[0] > respect[1]
+        assert curiosity[1] > curiosity[0]
+
+    def test_a_batch_equals_its_parts(self, bundled: HarmClassifier) -> None:
+        texts = [" ".join(["good", "people", "talk"] * n) for n in range(1, 40)]
+        together = bundled.score(Content.of_texts(texts)).probability
+        alone = np.vstack([bundled.score(Content.of_texts([text])).probability for text in texts])
+        np.testing.assert_allclose(together, alone, atol=0.03)

@@ -1,0 +1,1 @@
+"""Makes the artifacts that `models` loads: data, training, calibration, packaging."""

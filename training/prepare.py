@@ -1,0 +1,113 @@
+"""`python -m training.prepare --data DIR --out FILE`: one file of labelled texts from the public data sets.
+
+Beside FILE lies FILE.json: for each corpus its rows, licence, who labelled it and the sha256 of its file.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.examples import LabelledTexts
+from models.taxonomy import LABELS
+from training.corpora import CORPORA, Corpus, Rows, read
+from training.duplicates import near_duplicate_groups
+from training.splits import assign_splits, sample_rows
+
+_log = logging.getLogger(__name__)
+
+DEV_ROWS = 1_500
+TEST_ROWS = 2_500
+UNSEEN_ROWS = 2_500
+
+
+def prepare(data: Path, *, corpora: tuple[Corpus, ...] = CORPORA, seed: int = 0) -> LabelledTexts:
+    """All corpora as one set of columns, split by near-duplicate group and sampled per corpus.
+
+    Training, dev and unseen rows are sampled with present labels favoured; test rows and the rows of
+    natural prevalence are not.
+    """
+    parts = [read(corpus, data) for corpus in corpora]
+    text = [entry for part in parts for entry in part.text]
+    link = [entry for part in parts for entry in part.link]
+    corpus_of = np.repeat(np.arange(len(corpora)), [len(part.text) for part in parts])
+    group = near_duplicate_groups(text, link)
+    role = np.array([corpus.role for corpus in corpora])[corpus_of]
+    labels = tuple(entry.name for entry in LABELS if any(entry.name in part.target for part in parts))
+    everything = LabelledTexts(
+        labels=labels,
+        text=text,
+        target=_columns(parts, labels, "target"),
+        weight=np.nan_to_num(_columns(parts, labels, "weight")),
+        source=np.array([corpus.name for corpus in corpora])[corpus_of],
+        split=assign_splits(role, group),
+        group=group,
+        aspect=np.array([entry for part in parts for entry in part.aspect], dtype=np.str_),
+    )
+    return everything.take(_sampled(everything, corpora, corpus_of, np.random.default_rng(seed)))
+
+
+def _columns(parts: list[Rows], labels: tuple[str, ...], field: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    columns = [
+        np.column_stack([getattr(part, field).get(name, np.full(len(part.text), np.nan)) for name in labels])
+        for part in parts
+    ]
+    return np.vstack(columns).astype(np.float32)
+
+
+def _sampled(
+    texts: LabelledTexts,
+    corpora: tuple[Corpus, ...],
+    corpus_of: np.ndarray[Any, Any],
+    rng: np.random.Generator,
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    positive = np.asarray((texts.target >= 0.5).any(axis=1))
+    nothing = np.zeros(texts.n, dtype=bool)
+    kept = []
+    for number, corpus in enumerate(corpora):
+        for split in ("train", "dev", "test", "unseen", "natural_dev", "natural_test"):
+            rows = np.flatnonzero((corpus_of == number) & (texts.split == split))
+            at_most = {"train": corpus.train_rows, "dev": DEV_ROWS, "test": TEST_ROWS, "unseen": UNSEEN_ROWS}
+            favoured = positive if split in {"train", "dev"} else nothing
+            kept.append(sample_rows(rows, at_most.get(split, len(rows)), favoured, rng))
+    return np.sort(np.concatenate(kept))
+
+
+def describe(texts: LabelledTexts, data: Path, corpora: tuple[Corpus, ...] = CORPORA) -> dict[str, Any]:
+    """Per corpus: rows of each split, licence, role, who labelled it, and the sha256 of its file."""
+    about: dict[str, Any] = {}
+    for corpus in corpora:
+        split, count = np.unique(texts.split[texts.source == corpus.name], return_counts=True)
+        about[corpus.name] = {
+            "rows": dict(zip(split.tolist(), count.tolist(), strict=True)),
+            "licence": corpus.licence,
+            "role": corpus.role,
+            "labelled_by": corpus.labelled_by,
+            "file": corpus.file,
+            "sha256": hashlib.sha256((data / corpus.file).read_bytes()).hexdigest(),
+        }
+    return about
+
+
+def main() -> None:
+    """Reads the arguments, prepares, writes."""
+    parser = argparse.ArgumentParser(prog="training.prepare", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="directory of the corpora")
+    parser.add_argument("--out", type=Path, required=True, help="parquet file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    texts = prepare(arguments.data, seed=arguments.seed)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    texts.write(arguments.out)
+    about = describe(texts, arguments.data)
+    arguments.out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+    _log.info("%d texts of %d corpora in %s", texts.n, len(about), arguments.out)
+
+
+if __name__ == "__main__":
+    main()
