@@ -185,7 +185,8 @@ def _common_length(columns: dict[str, Any], required: tuple[str, ...], prefix: s
 def _strings(name: str, values: Any) -> StringColumn:
     if isinstance(values, StringColumn):
         return values
-    for row, value in enumerate(values):
+    plain = set(map(type, values)) <= {str, type(None)}
+    for row, value in enumerate(() if plain else values):
         if value is not None and not isinstance(value, str):
             raise FeedError(f"{name}: expected text, got {str(value)[:40]!r} at row {row}")
     return StringColumn.from_values(values)
@@ -216,10 +217,10 @@ def _numbers(name: str, values: Any, missing: BoolArray | None) -> tuple[FloatAr
     """Numbers and their null mask. NaN is bad input, not a null: only None and the mask are null."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "O":
         values = values.tolist()
-    if not isinstance(values, np.ndarray):
-        none = np.fromiter((value is None for value in values), bool, len(values))
+    if not isinstance(values, np.ndarray) and type(None) in set(map(type, values)):
+        none = np.array([value is None for value in values], dtype=bool)
         missing = none if missing is None else missing | none
-        values = [0.0 if value is None else value for value in values] if none.any() else values
+        values = [0.0 if value is None else value for value in values]
     try:
         raw = np.asarray(values)
         if raw.dtype.kind not in "biufO" or raw.ndim != 1:
@@ -239,12 +240,12 @@ def _numbers(name: str, values: Any, missing: BoolArray | None) -> tuple[FloatAr
 def _not_a_number(values: Any) -> str:
     for row, value in enumerate(values):
         try:
-            if isinstance(value, str | bytes | date | np.datetime64):
+            if isinstance(value, str | bytes) or np.ndim(value):
                 raise TypeError
             float(value)
         except (TypeError, ValueError, OverflowError):
             return f"{str(value)[:40]!r} at row {row}"
-    return f"{np.asarray(values).dtype} values of {np.ndim(values)} dimensions"
+    return f"{np.asarray(values).dtype} values"
 
 
 def _times(name: str, values: Any, n: int) -> NDArray[np.datetime64]:

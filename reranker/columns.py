@@ -64,9 +64,10 @@ class StringColumn:
             >>> StringColumn.from_values(["b", None, "b"]).codes.tolist()
             [0, -1, 0]
         """
-        index: dict[str, int] = {}
-        codes = [-1 if value is None else index.setdefault(value, len(index)) for value in values]
-        return cls(np.array(codes, dtype=np.int32), tuple(index))
+        listed = list(values)
+        distinct = tuple(value for value in dict.fromkeys(listed) if value is not None)
+        index: dict[str | None, int] = {None: -1, **dict(zip(distinct, range(len(distinct)), strict=True))}
+        return cls(np.array([index[value] for value in listed], dtype=np.int32), distinct)
 
     @classmethod
     def null(cls, n: int) -> "StringColumn":

@@ -101,7 +101,7 @@ def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tup
         kind[here & significant] = names.index(f"significant_{name}")
     keep = np.ones(len(acts), dtype=bool)
     if policy.filters.single_character_comment:
-        single = _per_text(acts.text, is_single_character) & ~acts.text.is_null & ~pictured
+        single = (_per_text(acts.text, is_single_character) > 0) & ~acts.text.is_null & ~pictured
         keep &= ~(single & _is_comment(acts))
     dropped = [code for code, name in enumerate(names) if name in policy.drop]
     return keep & ~np.isin(kind, dropped), kind, names

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reranker.columns import FloatArray, IntArray
+from reranker.columns import FloatArray, IntArray, ragged_rows
 from reranker.policy import Curve, PerEvent
 
 
@@ -66,17 +66,15 @@ def fit_bound(score: FloatArray, offsets: IntArray) -> Bound:
     """The bound of each request from its scores (n,)."""
     centre = request_medians(score, offsets)
     scale = np.abs(centre)
-    request = np.repeat(np.arange(len(centre)), np.diff(offsets))
-    signed = np.zeros(len(centre), dtype=bool)
-    signed[request[score < 0]] = True
-    signed |= scale == 0
-    if signed.any():
-        distance = np.abs(score - centre[request])
-        spread = request_medians(distance, offsets)
-        scale = np.where(signed, np.maximum(scale, spread), scale)
-        largest = np.zeros(len(centre))
-        np.maximum.at(largest, request, distance)
-        scale = np.where(scale > 0, scale, np.where(largest > 0, largest, 1.0))
+    odd = np.flatnonzero((request_extremes(score, offsets, np.minimum) < 0) | (scale == 0))
+    if odd.size:
+        rows = ragged_rows(offsets[odd], np.diff(offsets)[odd])
+        lengths = np.diff(offsets)[odd]
+        distance = np.abs(score[rows] - np.repeat(centre[odd], lengths))
+        inner = np.concatenate(([0], np.cumsum(lengths)))
+        spread = np.maximum(scale[odd], request_medians(distance, inner))
+        largest = request_extremes(distance, inner, np.maximum)
+        scale[odd] = np.where(spread > 0, spread, np.where(largest > 0, largest, 1.0))
     return Bound(centre, scale)
 
 
@@ -91,14 +89,27 @@ def request_medians(values: FloatArray, offsets: IntArray) -> FloatArray:
     for requests, rows in by_length(offsets):
         size = rows.shape[1]
         if size:
-            middle = np.partition(values[rows], ((size - 1) // 2, size // 2), axis=1)
-            medians[requests] = 0.5 * middle[:, (size - 1) // 2] + 0.5 * middle[:, size // 2]
+            ranked = np.sort(values[rows], axis=1)
+            medians[requests] = 0.5 * ranked[:, (size - 1) // 2] + 0.5 * ranked[:, size // 2]
     return medians
+
+
+def request_extremes(values: FloatArray, offsets: IntArray, extreme: np.ufunc) -> FloatArray:
+    """(r,) the least or largest value per request (np.minimum, np.maximum); 0 without candidates."""
+    found = np.zeros(len(offsets) - 1)
+    full = np.flatnonzero(np.diff(offsets))
+    if len(full):
+        found[full] = extreme.reduceat(values, offsets[:-1][full])
+    return found
 
 
 def by_length(offsets: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
     """Requests of equal length together: (requests, rows (k, length)), so that ragged work is rectangular."""
     lengths = np.diff(offsets)
+    if len(lengths) and (lengths == lengths[0]).all():
+        every = np.arange(offsets[0], offsets[-1], dtype=np.int64)
+        yield np.arange(len(lengths)), every.reshape(len(lengths), int(lengths[0]))
+        return
     for length in np.unique(lengths):
         requests = np.flatnonzero(lengths == length)
         yield requests, offsets[:-1][requests][:, None] + np.arange(length)

@@ -266,6 +266,11 @@ class Policy(Scale):
         _check_names("labels", self.labels, LABEL_NAMES, "label")
         _check_names("demotion", self.demotion, LABEL_NAMES, "label")
         if self.score.bounded:
+            if self.anger is not None and self.anger.curve.floor > MAX_FLOOR:
+                floor = self.anger.curve.floor
+                raise ValueError(
+                    f"anger.curve.floor: expected at most {MAX_FLOOR} in a bounded policy, got {floor}"
+                )
             signed = self.value.bad_weight < 0 or any(weight < 0 for weight in self.every_weight())
             limit = 0.0 if signed else MAX_FLOOR
             for label, curve in self.demotion.items():

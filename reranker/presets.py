@@ -23,6 +23,28 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
+@dataclass(frozen=True)
+class PresetInfo:
+    """What a preset is; `digest` is None for an overlay, which ranks nothing on its own."""
+
+    name: str
+    kind: str
+    date: str
+    title: str
+    digest: str | None
+
+
+def list_presets() -> list[PresetInfo]:
+    """The bundled policies and overlays, by date."""
+    found = []
+    for name in preset_names():
+        content = _read(name)
+        kind = str(content.get("kind", "policy"))
+        digest = load_policy(name).digest if kind == "policy" else None
+        found.append(PresetInfo(name, kind, str(content["date"]), str(content["title"]), digest))
+    return sorted(found, key=lambda info: (info.date, info.name))
+
+
 def load_policy(spec: str, settings: Iterable[str] = ()) -> Policy:
     """A policy from a preset's name or a file, overlays after `+`, then settings like "weights.angry=0".
 

@@ -69,6 +69,12 @@ class Ranking:
         whole = np.s_[:]
         return dict(demotions(self.job, whole, harm_columns(self.harms, whole)))
 
+    def demotions_of(self, row: int) -> dict[str, float]:
+        """Multiplier of each demotion for one candidate."""
+        one = np.s_[row : row + 1]
+        found = demotions(self.job, one, harm_columns(self.harms, one))
+        return {name: float(multiplier[0]) for name, multiplier in found}
+
     @cached_property
     def position(self) -> IntArray:
         """(n,) position of each candidate from 0, -1 where removed."""

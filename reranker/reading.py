@@ -264,8 +264,9 @@ def _times(name: str, column: ChunkedArray) -> NDArray[np.datetime64]:
     finer = pa.types.is_timestamp(kind) and kind.unit == "ns"
     try:
         return _to_numpy_times(whole(column, micros, safe=not finer))
-    except pa.ArrowException as error:
-        raise FeedError(f"{name}: expected times in the years 1 to 9999, got {first_line(error)}") from None
+    except pa.ArrowException:
+        row = first_failing(whole(column, kind), lambda values: values.cast(micros))
+        raise FeedError(f"{name}: expected a time that fits in microseconds, got none at row {row}") from None
 
 
 def _parse_times(values: Array) -> Array:

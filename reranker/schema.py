@@ -34,12 +34,12 @@ COLUMNS = (
     Column("connection_strength", "request", "number in [0, 1]", "1 is the best connection", UNKNOWN),
     Column("time", "request", "time", "when the feed was asked for", UNKNOWN),
     Column("post_id", "candidate", "string or integer", "the post, once in a request", NEVER),
-    Column("parent_id", "candidate", "string or integer", "the post it answers or reshares", "none"),
+    Column("parent_id", "candidate", "string or integer", "the post it answers", "none"),
     Column("author", "candidate", "string or integer", "who posted it", UNKNOWN),
     Column("publisher", "candidate", "string or integer", "the page or outlet behind it", "none"),
-    Column("topic", "candidate", "string", "its topic, if the caller has one", "left to the classifier"),
+    Column("topic", "candidate", "string", "its topic, in the words of the caller", UNKNOWN),
     Column("text", "candidate", "string", "its text", "nothing to score"),
-    Column("language", "candidate", "string", "its language, ISO 639-1 such as `en`", "to be detected"),
+    Column("language", "candidate", "string", "its language, ISO 639-1 such as `en`", UNKNOWN),
     Column("urls", "candidate", "list of strings, or one string", "its links", "no link"),
     Column("media", "candidate", f"one of {', '.join(MEDIA_TYPES)}", "what it mainly is", UNKNOWN),
     Column("relation", "candidate", f"one of {', '.join(RELATIONS)}", "its author to the viewer", UNKNOWN),
@@ -118,17 +118,17 @@ known one.
 """
 
 SIGNALS_NOTE = """\
-A signal's column holds **counts** under its own name (`like`) or **predicted probabilities** as `p_like`; one
-feed holds one kind. A count is a finite number from 0 to 2^53, a probability lies in [0, 1], and `p_dwell_s` is
+A column of a signal holds **counts** under its own name (`like`) or **predicted probabilities** as `p_like`;
+a feed holds one kind. A count is a finite number from 0 to 2^53, a probability lies in [0, 1], `p_dwell_s` is
 the predicted number of seconds. A signal without a column, or with nothing but nulls, was not measured.
 
-Kinds of comment, reply, reshare and message are disjoint: a feed that has totals only gives them as `comment`,
+Kinds of comment, reply, reshare and message are disjoint: a feed with totals only gives them as `comment`,
 `reply`, `reshare` and `message`. `long_comment` and `avatar_comment` count some of the comments again.
 """
 
 INTERACTIONS_NOTE = """\
 An interaction file has one row per act, for callers who have single comments, replies, reshares or reactions;
-counts per kind are then made from them. A signal comes as a column of the feed or as interactions, never both.
+counts per kind are made from them. A signal comes as a column of the feed or as interactions, never both.
 """
 
 

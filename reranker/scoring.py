@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reranker.anger import AngerTest
 from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.demotion import borderline, fit_bound, lowered, repeated
 from reranker.engagement import Engagement, Group, request_sums
 from reranker.feed import Feed
-from reranker.policy import Policy
+from reranker.policy import Curve, Policy
 from reranker.value import Harms, endorsement, harm_columns, post_quality
 
 
@@ -100,9 +99,7 @@ def demotions(
     policy, feed = job.policy, job.feed
     for label, curve in policy.demotion.items():
         if label in harm:
-            probability, confidence = harm[label]
-            multiplier = borderline(probability, confidence, curve)
-            yield label, np.where(np.isnan(multiplier), policy.unscored.multiplier, multiplier)
+            yield label, _curve_multiplier(*harm[label], curve, policy.unscored.multiplier)
     if job.anger is not None:
         yield "anger", job.anger.multiplier[rows]
     if policy.repeat_offender is not None and "author_violations" not in feed.missing:
@@ -111,93 +108,125 @@ def demotions(
         yield "fatigue", repeated(feed.see_less_requests[rows], policy.fatigue)
 
 
+def _curve_multiplier(
+    probability: FloatArray, confidence: FloatArray, curve: Curve, unscored: float
+) -> FloatArray:
+    """The borderline curve, worked out only where it has an effect: few posts are near a line."""
+    multiplier = np.ones(len(probability))
+    near = np.flatnonzero(probability >= curve.start)  # NaN is not
+    multiplier[near] = borderline(probability[near], confidence[near], curve)
+    if unscored != 1.0:
+        multiplier[np.isnan(probability)] = unscored
+    return multiplier
+
+
 def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArray]:
     """Each signal's part of the engagement of some whole requests, after the guard; they sum to the total."""
     parts: dict[str, FloatArray] = {}
-    classes = None if job.engagement.weight_class is None else job.engagement.weight_class[rows]
+    factors = _guard_factors(job, rows, offsets)
+    request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     for group in job.engagement.groups:
         for j, name in enumerate(group.names):
             if not group.weights[:, j].any():
                 continue
-            part = _part(group, j, rows, classes)
-            part = part if group.multiplier is None else part * group.multiplier[rows]
+            weight = _weight(job, group, j, rows)
+            part = group.values[j, rows] * weight
+            if name in factors:
+                part = np.where(part > 0, part * factors[name][request], part)
+            if group.multiplier is not None:
+                part = part * group.multiplier[rows]
             parts[name] = parts[name] + part if name in parts else part
-    gains = {name: np.maximum(part, 0.0) for name, part in parts.items()}
-    for name, taken in _over_guard(job.policy, gains, offsets):
-        parts[name] = parts[name] - taken
     return parts
 
 
-def _part(group: Group, j: int, rows: slice, classes: NDArray[np.int32] | None) -> FloatArray:
+def _weight(job: Job, group: Group, j: int, rows: slice) -> float | FloatArray:
+    """The weight of a signal: one number where it is the same for all rows."""
     column = group.weights[:, j]
-    part: FloatArray = group.values[j, rows] * (column[0] if classes is None else column[classes])
-    return part
+    classes = job.engagement.weight_class
+    if classes is None or (column == column[0]).all():
+        return float(column[0])
+    here = classes[rows]
+    if here.size and (here == here[0]).all():
+        return float(column[here[0]])
+    return column[here]
 
 
 def _sum_engagement(
     job: Job, rows: slice, offsets: IntArray, quality: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Positive, good and negative engagement of some rows, summed signal by signal in a fixed order."""
-    engagement, policy, size = job.engagement, job.policy, int(offsets[-1])
-    positive, fixed, scaled, negative = (np.zeros(size) for _ in range(4))
-    split = bool(policy.value.endorsed or policy.value.sensitivity)
-    guarded = policy.guard.max_signal_share < 1.0
-    gains: dict[str, FloatArray] = {}
-    classes = None if engagement.weight_class is None else engagement.weight_class[rows]
-    for group in engagement.groups:
-        always, with_quality = endorsement(policy, group.names)
-        closeness = None if group.multiplier is None else group.multiplier[rows]
+    size, value = int(offsets[-1]), job.policy.value
+    split = bool(value.endorsed or value.sensitivity)
+    total = np.zeros((4, size))  # positive, endorsed anyway, endorsed with quality, negative
+    factors = _guard_factors(job, rows, offsets)
+    request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    work = np.empty((3, size))
+    for group in job.engagement.groups:
+        always, with_quality = endorsement(job.policy, group.names)
+        sums = np.zeros((4, size)) if group.multiplier is not None else total
         for j, name in enumerate(group.names):
-            column = group.weights[:, j]
-            low, high = column.min(), column.max()
-            if low == 0.0 == high:
-                continue
-            part = _part(group, j, rows, classes)
-            if closeness is not None:
-                part *= closeness
-            if low < 0:
-                negative += part if high <= 0 else np.minimum(part, 0.0)
-            if high > 0:
-                gain = part if low >= 0 else np.maximum(part, 0.0)
-                positive += gain
-                if split:
-                    fixed += always[j] * gain
-                    scaled += with_quality[j] * gain
-                if guarded:
-                    gains[name] = gains[name] + gain if name in gains else gain
-    for name, taken in _over_guard(policy, gains, offsets) if guarded else ():
-        positive -= taken
-        if split:
-            always, with_quality = endorsement(policy, (name,))
-            fixed -= always[0] * taken
-            scaled -= with_quality[0] * taken
-    if engagement.cost is not None:
-        negative -= engagement.cost[rows]
+            weight, x = _weight(job, group, j, rows), group.values[j, rows]
+            if isinstance(weight, float):
+                if weight == 0.0:
+                    continue
+                gain, loss = (x * factors[name][request] if name in factors else x), None
+                if weight < 0:
+                    np.multiply(x, weight, out=work[0])
+                    sums[3] += work[0]
+                    continue
+                shares = np.array([[weight], [weight * always[j]], [weight * with_quality[j]]])
+            else:
+                part = x * weight
+                gain, loss = np.maximum(part, 0.0), np.minimum(part, 0.0)
+                gain = gain * factors[name][request] if name in factors else gain
+                shares = np.array([[1.0], [always[j]], [with_quality[j]]])
+                sums[3] += loss
+            used = 3 if split else 1
+            np.multiply(shares[:used], gain, out=work[:used])
+            sums[:used] += work[:used]
+        if group.multiplier is not None:
+            sums *= group.multiplier[rows]
+            total += sums
+    positive, fixed, scaled, negative = total
+    if job.engagement.cost is not None:
+        negative = negative - job.engagement.cost[rows]
     if not split:
         return positive, positive, negative
     return positive, fixed + (scaled if quality is None else scaled * quality), negative
 
 
-def _over_guard(
-    policy: Policy, gains: dict[str, FloatArray], offsets: IntArray
-) -> Iterator[tuple[str, FloatArray]]:
-    """What the guard takes from a signal that carries more than its share of a request (W32).
+def _guard_factors(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArray]:
+    """(r,) what scales down a signal that carries more than its share of a request (W32), by signal.
 
     The share is at least a half, so at most one signal of a request is over it. A request with one signal
     only is left alone.
     """
-    most = policy.guard.max_signal_share
-    if most == 1.0 or not gains:
-        return
-    own = np.array([request_sums(part, offsets) for part in gains.values()])  # (signals, requests)
+    most = job.policy.guard.max_signal_share
+    if most == 1.0:
+        return {}
+    sums: dict[str, FloatArray] = {}
+    for group in job.engagement.groups:
+        closeness = None if group.multiplier is None else group.multiplier[rows]
+        for j, name in enumerate(group.names):
+            weight = _weight(job, group, j, rows)
+            if isinstance(weight, float) and weight <= 0:
+                continue
+            gain = group.values[j, rows]
+            if closeness is not None:
+                gain = gain * closeness
+            if isinstance(weight, float):
+                own = weight * request_sums(gain, offsets)
+            else:
+                own = request_sums(np.maximum(gain * weight, 0.0), offsets)
+            sums[name] = sums[name] + own if name in sums else own
+    if not sums:
+        return {}
+    own = np.array(list(sums.values()))  # (signals, requests)
     others = own.sum(axis=0) - own
     over = (own * (1.0 - most) > most * others) & (others > 1e-9 * own)
-    request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    for i, (name, part) in enumerate(gains.items()):
-        if over[i].any():
-            with np.errstate(divide="ignore", invalid="ignore"):
-                factor = np.where(over[i], most / (1.0 - most) * others[i] / own[i], 1.0)
-            yield name, part * (1.0 - factor[request])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(over, most / (1.0 - most) * others / own, 1.0)
+    return {name: factor[i] for i, name in enumerate(sums) if over[i].any()}
 
 
 def _squash(base: FloatArray, policy: Policy) -> FloatArray:

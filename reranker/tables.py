@@ -77,7 +77,8 @@ def first_line(error: BaseException) -> str:
 
 def whole(column: ChunkedArray, kind: pa.DataType, *, safe: bool = True) -> Array:
     """The column in one piece and one type; text and bytes need a large type, which has no 2 GB limit."""
-    return pa.concat_arrays(column.cast(kind, safe=safe).chunks) if column.num_chunks else pa.array([], kind)
+    chunks = column.cast(kind, safe=safe).chunks
+    return pa.concat_arrays(chunks) if chunks else pa.array([], kind)
 
 
 def first_failing(values: Array, convert: Callable[[Array], object]) -> int:
@@ -153,7 +154,7 @@ def _csv_column(name: str, column: ChunkedArray, layout: Layout) -> Array:
             text = convert(text)
         except pa.ArrowException:
             row = first_failing(text, convert)
-            got = str(text[row].as_py())[:40]
+            got = text[row].as_py()[:40]
             raise FeedError(f"{name}: expected {expected}, got {got!r} at row {row}") from None
     return text
 

@@ -85,7 +85,7 @@ def _interactions(acts: _Acts, posts: Posts, people: People, rng: np.random.Gene
     is_hostile = np.array([name == "hostile" for name in manner], dtype=bool)
     is_spam = np.array([name == "spam" for name in manner], dtype=bool)
     is_reply = (rng.random(m) < _P_REPLY) & ~is_spam
-    is_avatar = rng.random(m) < 0.02
+    is_avatar = (rng.random(m) < 0.02) & ~is_spam
     return Interactions(
         post_id=StringColumn.from_values(posts.post_id[i] for i in row.tolist()),
         kind=StringColumn.from_values("reply" if reply else "comment" for reply in is_reply.tolist()),

@@ -1,0 +1,46 @@
+# make demo: set up and run the main job on the bundled model and sample.
+# make test: set up and pass all checks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
+DEMO_REPORT ?= demo-report
+
+.PHONY: demo test check bench card clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/reranker demo --output $(DEMO_REPORT)
+
+test: $(VENV)/.dev check
+	$(BIN)/python -m pytest --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/classifier.py
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "expected Python 3.11 or later; set PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml requirements/constraints.txt
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements/constraints.txt
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.bench: $(VENV)/.runtime
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_REPORT) dist

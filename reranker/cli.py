@@ -1,0 +1,414 @@
+"""The command line: `reranker COMMAND`. Bad input prints one line and exits 2, leaving no output behind.
+
+This is the one module of the package that may reach up to `eval`: it puts the parts together.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from reranker.anger import AngerBaseline
+from reranker.columns import FeedError
+from reranker.effectiveness import Effectiveness, measure_effectiveness
+from reranker.engagement import effective_weights
+from reranker.explain import Explanation, explain
+from reranker.feed import Feed
+from reranker.pipeline import Reranker
+from reranker.policy import Policy, PolicyError
+from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
+from reranker.ranking import Ranking
+from reranker.value import Harms
+
+app = typer.Typer(
+    help="Rerank feeds so that engagement counts and harm does not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+policies_app = typer.Typer(help="Policies as dated, named data.", no_args_is_help=True)
+import_app = typer.Typer(help="Turn exports into feeds.", no_args_is_help=True)
+app.add_typer(policies_app, name="policies")
+app.add_typer(import_app, name="import")
+console = Console()
+errors = Console(stderr=True)
+
+FeedsArgument = Annotated[
+    Path, typer.Argument(help="Candidates: .parquet, .jsonl or .csv.", show_default=False)
+]
+InteractionsOption = Annotated[
+    Path | None, typer.Option("--interactions", help="Single acts on the posts, such as comments with text.")
+]
+PolicyOption = Annotated[str, typer.Option("--policy", "-p", help="NAME_OR_FILE[+OVERLAY...]")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting: weights.angry=0; repeatable.")]
+ModelOption = Annotated[str, typer.Option("--model", help='"bundled", "none" or the path of a classifier.')]
+DomainsOption = Annotated[Path | None, typer.Option("--domains", help="A file with columns domain, score.")]
+ScoresOption = Annotated[Path | None, typer.Option("--scores", help="Scores that `reranker score` made.")]
+DeviceOption = Annotated[str, typer.Option("--device", help='"auto", "cpu" or "cuda".')]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Where the result goes.", show_default=False)
+]
+
+
+def main() -> None:
+    """Run the command line; the entry point `reranker`."""
+    from reranker.load import LoadError
+
+    try:
+        app()
+    except (FeedError, PolicyError, LoadError, OSError) as error:
+        errors.print(f"reranker: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def rank(
+    feeds: FeedsArgument,
+    output: OutputOption,
+    policy: PolicyOption = "harm-aware",
+    settings: SetOption = None,
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    domains: DomainsOption = None,
+    scores: ScoresOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Rank every request of FEEDS by a policy and write the positions with what made them."""
+    from reranker.results import write_ranking
+
+    chosen = load_policy(policy, settings or ())
+    feed = _read(feeds, interactions)
+    harms = _harms(feed, [chosen], model, domains, scores, device)
+    ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    write_ranking(ranking, output)
+    _print_ranking(ranking, output)
+
+
+@app.command()
+def score(
+    feeds: FeedsArgument,
+    output: OutputOption,
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    domains: DomainsOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Estimate the harm of every candidate once, for `rank`, `compare` and `explain` to read."""
+    from reranker.results import write_harms
+
+    feed = _read(feeds, interactions)
+    harms = _score(feed, model, domains, device)
+    if harms is None:
+        raise PolicyError("score: expected --model or --domains, got neither")
+    write_harms(feed, harms, output)
+    table = Table(
+        "label", "scored", "mean", "above 0.5", title=f"{feed.n} candidates read by {harms.posts.model}"
+    )
+    for label in harms.posts.labels:
+        values = harms.posts.column(label)[0]
+        known = values[~np.isnan(values)]
+        if known.size:
+            table.add_row(label, f"{known.size}", f"{known.mean():.4f}", f"{(known > 0.5).sum()}")
+        else:
+            table.add_row(label, "0", "-", "-")
+    console.print(table, f"written: {output}")
+
+
+@app.command("explain")
+def explain_command(
+    feeds: FeedsArgument,
+    post: Annotated[str, typer.Argument(help="The id of the post.", show_default=False)],
+    request: Annotated[str | None, typer.Option("--request", help="If several show it, which.")] = None,
+    policy: PolicyOption = "harm-aware",
+    settings: SetOption = None,
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    domains: DomainsOption = None,
+    scores: ScoresOption = None,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say why a post stands where it stands: terms that add up to its score, and two sentences."""
+    chosen = load_policy(policy, settings or ())
+    feed = _read(feeds, interactions)
+    harms = _harms(feed, [chosen], model, domains, scores, device)
+    ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    explanation = explain(ranking, post, request)
+    if as_json:
+        console.print_json(json.dumps(explanation.as_dict()))
+    else:
+        _print_explanation(explanation)
+
+
+@app.command()
+def weights(
+    feeds: FeedsArgument,
+    policy: PolicyOption = "fb-2018-h1",
+    settings: SetOption = None,
+    interactions: InteractionsOption = None,
+) -> None:
+    """Compare what a policy says a signal weighs with what it carries of the score on FEEDS."""
+    chosen = load_policy(policy, settings or ())
+    rows = effective_weights(_read(feeds, interactions), chosen)
+    table = Table("signal", "stated", "count", "share", "of the score", title=chosen.name, box=None)
+    table.columns[0].no_wrap = True
+    for name, stated, count, share in sorted(rows, key=lambda row: -row[3]):
+        table.add_row(name, f"{stated:g}", f"{count:,.0f}", f"{100 * share:.1f}%", "█" * round(40 * share))
+    console.print(table)
+
+
+@app.command()
+def sample(
+    output: OutputOption,
+    interactions: Annotated[Path, typer.Option("--interactions", help="Where the comments go.")],
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Write the synthetic sample: made-up people and publishers, a few thousand posts in 250 feeds."""
+    from reranker.sample import make_sample
+    from reranker.writing import write_feed
+
+    feed = make_sample(seed)
+    write_feed(feed, output, interactions=interactions)
+    console.print(f"{feed.n} candidates in {feed.n_requests} requests: {output}, {interactions}")
+
+
+@import_app.command("facebook")
+def import_facebook_command(
+    file: Annotated[Path, typer.Argument(help="An export of page posts.", show_default=False)],
+    output: OutputOption,
+    pool: Annotated[str, typer.Option("--pool", help="day, week or all.")] = "day",
+    min_reactions: Annotated[int, typer.Option("--min-reactions", help="Drop posts with fewer.")] = 0,
+    min_pool: Annotated[int, typer.Option("--min-pool", help="Drop pools with fewer posts.")] = 1,
+    normalise: Annotated[str | None, typer.Option("--normalise", help="page-median")] = None,
+) -> None:
+    """Turn page exports into daily or weekly candidate pools."""
+    from reranker.facebook import import_facebook
+    from reranker.writing import write_feed
+
+    options: dict[str, Any] = {"pool": pool, "normalise": normalise}
+    feed, report = import_facebook(file, min_reactions=min_reactions, min_pool=min_pool, **options)
+    write_feed(feed, output)
+    console.print(f"{feed.n} of {report.n_read} posts in {report.n_pools} pools: {output}")
+    console.print(
+        f"dropped: {report.n_dropped_reactions} below {min_reactions} reactions, "
+        f"{report.n_dropped_pool} in pools below {min_pool} posts"
+    )
+
+
+@policies_app.command("list")
+def policies_list() -> None:
+    """List the bundled policies and overlays."""
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True)
+    for column in ("date", "kind", "digest"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what it is")
+    for info in list_presets():
+        table.add_row(info.name, info.date, info.kind, (info.digest or "")[:8], info.title)
+    console.print(table)
+
+
+@policies_app.command("show")
+def policies_show(
+    policy: Annotated[str, typer.Argument(help="NAME_OR_FILE[+OVERLAY...]", show_default=False)],
+    settings: SetOption = None,
+) -> None:
+    """Print a policy with everything it inherits, and where each number comes from."""
+    chosen = load_policy(policy, settings or ())
+    console.print(f"[bold]{chosen.name}[/bold]  {chosen.date}  digest {chosen.digest}", highlight=False)
+    console.print(chosen.title, chosen.description, sep="\n")
+    table = Table("key", "value", "source")
+    for key, value, _ in differences(chosen, load_policy("uniform", ['score.order_by="engagement"'])):
+        if value is not None:
+            table.add_row(key, str(value), _source_of(chosen, key))
+    console.print(table)
+
+
+@policies_app.command("diff")
+def policies_diff(
+    first: Annotated[str, typer.Argument(show_default=False)],
+    second: Annotated[str, typer.Argument(show_default=False)],
+) -> None:
+    """Print the keys in which two policies differ."""
+    left, right = load_policy(first), load_policy(second)
+    found = differences(left, right)
+    if not found:
+        console.print(f"{left.name} and {right.name} rank alike: digest {left.digest[:12]}")
+        return
+    table = Table("key", left.name, right.name)
+    for key, a, b in found:
+        table.add_row(key, "-" if a is None else str(a), "-" if b is None else str(b))
+    console.print(table)
+
+
+@policies_app.command("check")
+def policies_check(
+    policy: Annotated[str, typer.Argument(help="NAME_OR_FILE[+OVERLAY...]", show_default=False)],
+    feeds: Annotated[Path | None, typer.Option("--feeds", help="Try its demotions on these feeds.")] = None,
+    settings: SetOption = None,
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    domains: DomainsOption = None,
+    scores: ScoresOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Check a policy: its keys, its sources and, on feeds, whether its demotions demote."""
+    chosen = load_policy(policy, settings or ())
+    console.print(f"{chosen.name}: valid, digest {chosen.digest}", highlight=False)
+    unsourced = numbers_without_source(policy.split("+", maxsplit=1)[0])
+    if unsourced:
+        console.print(f"numbers without a source: {', '.join(unsourced)}", style="yellow")
+    if feeds is None:
+        return
+    feed = _read(feeds, interactions)
+    harms = _harms(feed, [chosen], model, domains, scores, device)
+    ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    console.print(_effectiveness_line(measure_effectiveness(ranking)))
+    _print_unscored(ranking)
+
+
+@policies_app.command("switch")
+def policies_switch(
+    policy: Annotated[str, typer.Argument(help="The policy in use.", show_default=False)],
+    overlay: Annotated[str, typer.Argument(help="The overlay, such as break-the-glass.", show_default=False)],
+    on: Annotated[bool, typer.Option("--on/--off", help="Lay it on or take it off.")],
+    by: Annotated[str, typer.Option("--by", help="Who decided.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why.")],
+    audit: Annotated[Path, typer.Option("--audit", help="The file that the record is appended to.")],
+) -> None:
+    """Lay an overlay on a policy or take it off, with an audit record; prints the policy to use."""
+    after, record = switch_overlay(policy, overlay, on=on, by=by, reason=reason)
+    with audit.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record.as_dict()) + "\n")
+    console.print(after, highlight=False)
+
+
+def _read(feeds: Path, interactions: Path | None) -> Feed:
+    from reranker.reading import read_feed
+
+    return read_feed(feeds, interactions=interactions)
+
+
+def _harms(
+    feed: Feed,
+    policies: list[Policy],
+    model: str,
+    domains: Path | None,
+    scores: Path | None,
+    device: str,
+) -> Harms | None:
+    """Scores from a file, or made now where a policy reads any."""
+    if scores is not None:
+        from reranker.results import read_harms
+
+        return read_harms(feed, scores)
+    if not any(policy.used_labels() for policy in policies):
+        return None
+    return _score(feed, model, domains, device)
+
+
+def _score(feed: Feed, model: str, domains: Path | None, device: str) -> Harms | None:
+    from reranker.load import load_scorer
+
+    if feed.n == 0:
+        return None
+    with _progress("reading texts", len(set(feed.text.values))) as advance:
+        scorer = load_scorer(None if model == "none" else model, domains, device=device, on_batch=advance)
+        return Reranker(load_policy("uniform"), scorer).score(feed)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Any]:
+    """A progress bar on stderr; yields a function that takes the number done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=min(done, total))
+
+
+def _source_of(policy: Policy, key: str) -> str:
+    parts = key.split(".")
+    for i in range(len(parts), 0, -1):
+        source = policy.sources.get(".".join(parts[:i]))
+        if source is not None:
+            return source
+    return ""
+
+
+def _print_ranking(ranking: Ranking, output: Path) -> None:
+    feed, policy = ranking.feed, ranking.policy
+    console.print(
+        f"{feed.n} candidates in {feed.n_requests} requests ranked by {policy.name} ({policy.digest[:12]})",
+        highlight=False,
+    )
+    console.print(_effectiveness_line(measure_effectiveness(ranking)))
+    _print_unscored(ranking)
+    console.print(f"written: {output}", soft_wrap=True)
+
+
+def _effectiveness_line(found: Effectiveness) -> str:
+    if not found.n_demoted:
+        return "no candidate demoted"
+    line = f"{found.n_demoted} demoted ({found.n_full} in full); "
+    if found.ineffective_per_1000 is not None:
+        line += f"ineffective demotions per 1,000: {found.ineffective_per_1000:.0f}"
+        if found.n_ineffective and found.most_halvings:
+            line += f" (the highest demoted score would need {found.most_halvings} halvings)"
+    else:
+        line += "no full demotion to judge"
+    return line
+
+
+def _print_unscored(ranking: Ranking) -> None:
+    if ranking.unscored:
+        console.print(f"not scored: {'; '.join(ranking.unscored)}", style="yellow", markup=False)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    console.print(" ".join(explanation.sentences), markup=False)
+    table = Table(
+        "term", "kind", "units", "endorsed (likes)", "not endorsed", "adds", title=explanation.post_id
+    )
+    for term in explanation.terms:
+        table.add_row(
+            term.name.replace("_", " "),
+            term.kind,
+            "" if term.count is None else f"{term.count:,.4g}",
+            "" if term.good is None else f"{term.good:,.4g}",
+            "" if term.bad is None else f"{term.bad:,.4g}",
+            f"{term.amount:+.6g}",
+        )
+    table.add_section()
+    table.add_row("score", "", "", "", "", f"{explanation.score:+.6g}")
+    console.print(table)
+    known = {label: value for label, value in explanation.harms.items() if value is not None}
+    if known:
+        console.print("estimates: " + ", ".join(f"{label} {value:.2f}" for label, value in known.items()))
+    console.print(
+        f"policy {explanation.policy} {explanation.digest[:12]}, model {explanation.model}", markup=False
+    )
+
+
+if __name__ == "__main__":
+    main()
