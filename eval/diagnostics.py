@@ -34,7 +34,7 @@ class Diagnostics:
         rank_correlation: Spearman, over posts that both show.
         rbo: rank-biased overlap with p = 0.9, extrapolated.
         mean_move: mean of |change of position| over posts that both show.
-        up, down: the largest moves, where places near the top count more (1 / log2(rank + 1)).
+        up, down: of the posts in either top, those whose rank changed by the largest factor.
     """
 
     n_requests: int
@@ -65,7 +65,7 @@ def diagnose(original: Ranking, treatment: Ranking, top: Browsing, *, n_movers: 
     with np.errstate(invalid="ignore", divide="ignore"):
         overlap = both / kept
         move = moved / request_sums(common.astype(np.float64), offsets)
-    up, down = _movers(original, treatment, n_movers)
+    up, down = _movers(original, treatment, in_first | in_second, n_movers)
     return Diagnostics(
         n_requests=int(full.sum()),
         share_changed=_mean(np.where(full, changed, np.nan)),
@@ -127,21 +127,21 @@ def rank_biased_overlap(first: IntArray, second: IntArray, offsets: IntArray, p:
 
 
 def _movers(
-    original: Ranking, treatment: Ranking, n_movers: int
+    original: Ranking, treatment: Ranking, in_top: BoolArray, n_movers: int
 ) -> tuple[tuple[Mover, ...], tuple[Mover, ...]]:
-    """The posts that gained most, and those that lost most."""
+    """The posts that gained most, and those that lost most; a removed post has lost all its places."""
     feed = original.feed
-    gain = _worth(treatment.position) - _worth(original.position)
-    row = np.arange(feed.n)
-    down, up = np.lexsort((row, gain))[:n_movers], np.lexsort((row, -gain))[:n_movers]
-    return (
-        tuple(_mover(original, treatment, i) for i in up.tolist() if gain[i] > 0),
-        tuple(_mover(original, treatment, i) for i in down.tolist() if gain[i] < 0),
+    last = np.diff(feed.offsets)[feed.request_of_row]
+    first, second = (
+        np.where(ranking.position >= 0, ranking.position, last) + 1.0 for ranking in (original, treatment)
     )
-
-
-def _worth(position: IntArray) -> FloatArray:
-    return np.where(position >= 0, 1.0 / np.log2(np.maximum(position, 0) + 2.0), 0.0)
+    rows = np.flatnonzero(in_top)
+    gain = np.log(first[rows] / second[rows])
+    down, up = np.lexsort((rows, gain))[:n_movers], np.lexsort((rows, -gain))[:n_movers]
+    return (
+        tuple(_mover(original, treatment, int(rows[i])) for i in up.tolist() if gain[i] > 0),
+        tuple(_mover(original, treatment, int(rows[i])) for i in down.tolist() if gain[i] < 0),
+    )
 
 
 def _mover(original: Ranking, treatment: Ranking, row: int) -> Mover:

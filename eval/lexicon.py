@@ -35,16 +35,15 @@ class Lexicon:
         """
         lookup = np.full(len(texts.values) + 1, np.nan)
         lengths = sorted({len(stem) for stem in self.stems})
-        starts: dict[str, bool | tuple[tuple[str, ...], ...]] = {}  # per word: found, or how a term goes on
+        starts: dict[str, tuple[tuple[str, ...], ...]] = {}  # how terms go on after a word
         for code in np.unique(texts.codes[texts.codes >= 0]).tolist():
             words, n = WORD.findall(texts.values[code].lower()), 0
             for at, word in enumerate(words):
                 if word not in starts:
                     is_stem = any(word[:length] in self.stems for length in lengths)
-                    starts[word] = is_stem or self.by_first.get(word, False)
-                start = starts[word]
-                if start:
-                    n += start is True or any(_follows(words, at + 1, rest) for rest in start)
+                    starts[word] = ((),) if is_stem else self.by_first.get(word, ())
+                if starts[word]:
+                    n += any(_follows(words, at + 1, rest) for rest in starts[word])
             lookup[code] = n
         return lookup[texts.codes]
 

@@ -5,7 +5,7 @@ demotion follows the posterior probability that the post exceeds a multiple of i
 accounts, or a burst, does not count.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import betaincc
@@ -15,6 +15,7 @@ from reranker.demotion import borderline
 from reranker.engagement import Engagement, sum_of_reactions
 from reranker.feed import Feed
 from reranker.policy import Anger
+from reranker.signals import REACTIONS
 
 MOST_PER_POST = 100.0  # reactions: one viral post is not a publisher's habit
 
@@ -25,31 +26,53 @@ class AngerBaseline:
 
     Attributes:
         publisher, topic: (angry, reactions) by name.
+        post: what each post added to those of its publisher and topic, by post id.
     """
 
     publisher: dict[str, tuple[float, float]]
     topic: dict[str, tuple[float, float]]
+    post: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, feed: Feed) -> "AngerBaseline":
         """The habits seen in a feed or log, each post once however many requests show it.
 
-        A post then helps to set the rate that it is tested against; with many posts a publisher that is
-        little, with one the prior decides.
+        A post that is in the baseline is left out of the rate that it is tested against; for the only post of
+        a publisher the prior decides.
         """
-        angry, reactions = feed.signals.get("angry"), sum_of_reactions(feed.signals)
+        angry, reactions = _reactions(feed)
         first = np.zeros(feed.n, dtype=bool)
         first[np.unique(feed.post_id.codes, return_index=True)[1]] = True
         usable = first & ~np.isnan(angry) & (reactions > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             weight = np.minimum(reactions, MOST_PER_POST) / reactions
         angry, reactions = np.where(usable, angry * weight, 0.0), np.where(usable, reactions * weight, 0.0)
-        return cls(_sums(feed.publisher, angry, reactions), _sums(feed.topic, angry, reactions))
+        rows = np.flatnonzero(usable).tolist()
+        post = {str(feed.post_id[row]): (float(angry[row]), float(reactions[row])) for row in rows}
+        return cls(_sums(feed.publisher, angry, reactions), _sums(feed.topic, angry, reactions), post)
 
     def rates(self, feed: Feed, rule: Anger) -> FloatArray:
         """(n,) the rate each post is tested against: the higher of its publisher's and its topic's."""
-        by_publisher = _rates(feed.publisher, self.publisher, rule)
-        return np.maximum(by_publisher, _rates(feed.topic, self.topic, rule))
+        posts = [self.post.get(name, (0.0, 0.0)) for name in feed.post_id.values]
+        own = np.array(posts).reshape(-1, 2)[feed.post_id.codes]
+        by_publisher = _rates(feed.publisher, self.publisher, own, rule)
+        return np.maximum(by_publisher, _rates(feed.topic, self.topic, own, rule))
+
+
+def _reactions(feed: Feed) -> tuple[FloatArray, FloatArray]:
+    """(n,) angry and all reactions of each post, from totals and single acts; NaN where not measured."""
+    angry, reactions = feed.signals.get("angry"), sum_of_reactions(feed.signals)
+    acts = feed.interactions
+    if acts is None:
+        return angry, reactions
+    for name in sorted(set(acts.kind.present()) & set(REACTIONS)):
+        codes = acts.post_id.codes[acts.kind.codes == acts.kind.code_of(name)]
+        counts = np.bincount(codes, minlength=len(acts.post_id.values)).astype(np.float64)
+        index = dict(zip(acts.post_id.values, counts.tolist(), strict=True))
+        own = np.array([index.get(value, 0.0) for value in feed.post_id.values])[feed.post_id.codes]
+        angry = own if name == "angry" else angry
+        reactions = np.nan_to_num(reactions) + own
+    return angry, reactions
 
 
 def _sums(column: StringColumn, angry: FloatArray, reactions: FloatArray) -> dict[str, tuple[float, float]]:
@@ -62,12 +85,15 @@ def _sums(column: StringColumn, angry: FloatArray, reactions: FloatArray) -> dic
     }
 
 
-def _rates(column: StringColumn, habits: dict[str, tuple[float, float]], rule: Anger) -> FloatArray:
-    lookup = np.full(len(column.values) + 1, rule.prior_rate)
-    for code, name in enumerate(column.values):
-        angry, reactions = habits.get(name, (0.0, 0.0))
-        lookup[code] = (rule.prior_rate * rule.prior_reactions + angry) / (rule.prior_reactions + reactions)
-    return lookup[column.codes]
+def _rates(
+    column: StringColumn, habits: dict[str, tuple[float, float]], own: FloatArray, rule: Anger
+) -> FloatArray:
+    """(n,) shrunk rates of the others: habits less what each post added itself (n, 2)."""
+    known = [habits.get(name, (0.0, 0.0)) for name in column.values]
+    others = np.maximum(np.array([*known, (0.0, 0.0)])[column.codes] - own, 0.0)
+    prior = rule.prior_reactions
+    rates: FloatArray = (rule.prior_rate * prior + others[:, 0]) / (prior + others[:, 1])
+    return rates
 
 
 @dataclass(frozen=True, eq=False)

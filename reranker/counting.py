@@ -66,6 +66,8 @@ def count_interactions(feed: Feed, policy: Policy) -> InteractionCounts | None:
     row, act = row[known], act[known]
     extra_rows, extra_kinds, extra_acts = [row], [kind[act]], [act]
     for name, mark in (("long_comment", _long(acts, policy)), ("avatar_comment", acts.is_avatar)):
+        if name in policy.drop:
+            continue
         again = mark[act] & _is_comment(acts)[act]
         extra_rows.append(row[again])
         extra_kinds.append(np.full(int(again.sum()), names.index(name), dtype=np.int64))

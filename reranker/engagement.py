@@ -109,7 +109,7 @@ def measure_engagement(feed: Feed, policy: Policy) -> Engagement:
         mask = policy.mix.share * _mix_mask(feed, policy)
         for signals in [totals] if acts is None else [totals, acts.totals()]:
             groups.append(_group(signals, second, classes[:1] * len(classes), mask))
-    every = totals if acts is None else _stacked(totals, acts.totals())
+    every = totals if acts is None else _stacked(totals, acts.totals().without(policy.drop))
     return Engagement(
         groups=tuple(group for group in groups if group.weights.any()),
         weight_class=class_of_row if len(classes) > 1 else None,

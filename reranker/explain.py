@@ -9,7 +9,7 @@ import numpy as np
 from reranker.columns import FeedError, FloatArray, closest
 from reranker.demotion import fit_bound, lowered
 from reranker.ranking import Ranking
-from reranker.scoring import quality_of, signal_parts
+from reranker.scoring import bound_reference, quality_of, signal_parts
 from reranker.value import endorsement, harm_columns
 
 
@@ -134,7 +134,8 @@ def _terms(ranking: Ranking, row: int, request: int) -> Iterator[Term]:
     slope = 1.0
     if ranking.policy.score.bounded:
         total = ranking.engagement[rows] + ranking.negative[rows]
-        bound = fit_bound(total, np.array([0, high - low]))
+        reference = bound_reference(ranking.policy, total, ranking.base_score[rows])
+        bound = fit_bound(reference, np.array([0, high - low]))
         centre, scale = float(bound.centre[0]), float(bound.scale[0])
         slope = 0.5 / (scale + abs(base_score - centre))
         yield Term("half, less the request's median engagement", "reference", 0.5 - slope * centre)
@@ -226,7 +227,8 @@ def _demotion_sentence(ranking: Ranking, row: int, harms: dict[str, float | None
     if causes:
         kept = 100 * float(ranking.multiplier[row])
         return f"It was moved down, to {kept:.0f}% of its score: {'; '.join(causes)}."
-    if not (ranking.policy.demotion or ranking.policy.anger):
+    policy = ranking.policy
+    if not (policy.demotion or policy.anger or policy.repeat_offender or policy.fatigue):
         return "It was not demoted: this policy demotes nothing."
     unknown = [label.replace("_", " ") for label, value in harms.items() if value is None]
     if unknown:

@@ -4,6 +4,9 @@ Requests are worked through in blocks that fit the cache; nothing a block comput
 block, so a batch equals its parts.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from models.scores import Scorer
@@ -15,10 +18,11 @@ from reranker.feed import Feed
 from reranker.policy import Policy, PolicyError
 from reranker.ranking import Ranking
 from reranker.scoring import Columns, Job, score_block, unit_hash
-from reranker.slate import author_decay, limit_moves, order_threads, over_author_cap, sort_requests
+from reranker.slate import author_counts, author_decay, limit_moves, order_threads, sort_requests
 from reranker.value import Harms
 
-BLOCK_ROWS = 8_192
+SCORING_ROWS = 8_192  # temporaries stay in the cache
+SORTING_ROWS = 65_536
 TOO_MANY_TO_DEMOTE_ALL = 100  # a policy that demotes every one of so many candidates is a mistake
 
 
@@ -70,17 +74,16 @@ class Reranker:
         labels = _label_score(feed, policy, harms)
         job = Job(feed, policy, harms, engagement, anger, labels)
         columns = Columns.empty(feed.n)
-        for start, stop in _blocks(feed.offsets):
-            score_block(columns, job, start, stop)
+        _in_blocks(feed.offsets, SCORING_ROWS, lambda start, stop: score_block(columns, job, start, stop))
         _refuse_to_demote_everything(policy, columns.multiplier)
         held_out = _held_out(feed, policy)
         removed = _removed(feed, policy, harms, held_out)
-        order, diversity, score = _order(feed, policy, columns.score, removed, held_out)
+        order, diversity = _order(feed, policy, columns.score, removed, held_out)
         return Ranking(
             job=job,
             order=order,
             offsets=_kept_offsets(feed.offsets, removed),
-            score=score,
+            score=columns.score,
             engagement=columns.positive,
             good=columns.good,
             bad=columns.positive - columns.good,
@@ -127,15 +130,21 @@ def _check_kind(feed: Feed, policy: Policy) -> None:
         raise FeedError(f"{policy.name}: expected signals as {policy.score.expects}, got {kind}")
 
 
-def _blocks(offsets: IntArray) -> list[tuple[int, int]]:
-    """Runs of whole requests of about BLOCK_ROWS candidates."""
+def _in_blocks(offsets: IntArray, rows: int, work: Callable[[int, int], None]) -> None:
+    """Call work(start, stop) on runs of whole requests of about so many rows, on all cores."""
     blocks, start = [], 0
     while start < len(offsets) - 1:
-        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK_ROWS, side="right")) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + rows, side="right")) - 1
         stop = min(max(stop, start + 1), len(offsets) - 1)
         blocks.append((start, stop))
         start = stop
-    return blocks
+    if len(blocks) < 2:
+        for start, stop in blocks:
+            work(start, stop)
+        return
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(work, start, stop) for start, stop in blocks]:
+            done.result()
 
 
 def _label_score(feed: Feed, policy: Policy, harms: Harms | None) -> FloatArray | None:
@@ -201,19 +210,28 @@ def _held_out(feed: Feed, policy: Policy) -> BoolArray:
 
 def _order(
     feed: Feed, policy: Policy, score: FloatArray, removed: BoolArray, held_out: BoolArray
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Kept rows request by request in their final order, the diversity multiplier, and the final score."""
+) -> tuple[IntArray, FloatArray]:
+    """Kept rows in their final order, and the diversity multiplier; `score` is lowered by it in place."""
     rule, original, offsets = policy.slate, feed.original_order, feed.offsets
-    author, has_author = feed.author.codes, "author" not in feed.missing
-    diversity = np.ones(feed.n)
-    if rule.author_decay < 1.0 and has_author:
-        present = np.where(removed, -np.inf, score) if removed.any() else score
-        diversity = author_decay(present, author, original, offsets, rule)
-        score = lowered(score, diversity)
-    order = sort_requests(score, original, offsets)
-    if rule.author_cap is not None and has_author:
-        over = over_author_cap(score, author, original, offsets, rule.author_cap)
-        order = order[np.lexsort((over[order], feed.request_of_row))]  # stable: those over the cap go last
+    has_author = "author" not in feed.missing
+    diversity, order = np.ones(feed.n), np.empty(feed.n, dtype=np.int64)
+
+    def sort(start: int, stop: int) -> None:
+        rows = np.s_[int(offsets[start]) : int(offsets[stop])]
+        own = offsets[start : stop + 1] - rows.start
+        author = feed.author.take(rows)
+        sorted_rows = sort_requests(score[rows], original[rows], own)
+        if rule.author_decay < 1.0 and has_author:
+            diversity[rows] = author_decay(author_counts(sorted_rows, author, removed[rows], own), rule)
+            score[rows] = lowered(score[rows], diversity[rows])
+            sorted_rows = sort_requests(score[rows], original[rows], own)
+        if rule.author_cap is not None and has_author:
+            over = author_counts(sorted_rows, author, removed[rows], own) >= rule.author_cap
+            request = np.repeat(np.arange(stop - start), np.diff(own))
+            sorted_rows = sorted_rows[np.lexsort((over[sorted_rows], request))]  # stable: those over go last
+        order[rows] = sorted_rows + rows.start
+
+    _in_blocks(offsets, SORTING_ROWS, sort)
     if held_out.any():
         as_it_came = np.lexsort((original, feed.request_of_row))
         order = np.where(held_out[feed.request_of_row], as_it_came, order)
@@ -221,8 +239,9 @@ def _order(
     if rule.max_demotion_positions is not None:
         order = limit_moves(order, original, kept, rule.max_demotion_positions)
     if rule.thread_order and "parent_id" not in feed.missing:
-        order = order_threads(order, _parents(feed), kept)
-    return order, diversity, score
+        parent = np.where(held_out[feed.request_of_row], -1, _parents(feed))
+        order = order_threads(order, parent, kept)
+    return order, diversity
 
 
 def _parents(feed: Feed) -> IntArray:

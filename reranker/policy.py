@@ -271,7 +271,11 @@ class Policy(Scale):
                 raise ValueError(
                     f"anger.curve.floor: expected at most {MAX_FLOOR} in a bounded policy, got {floor}"
                 )
-            signed = self.value.bad_weight < 0 or any(weight < 0 for weight in self.every_weight())
+            signed = (
+                self.value.bad_weight < 0
+                or self.levers.computing_load_cost > 0
+                or any(weight < 0 for weight in (*self.every_weight(), *self.labels.values()))
+            )
             limit = 0.0 if signed else MAX_FLOOR
             for label, curve in self.demotion.items():
                 if curve.floor > limit:

@@ -101,15 +101,18 @@ def read_harms(feed: Feed, path: str | Path) -> Harms:
     given = list(zip(table["request_id"].to_pylist(), table["post_id"].to_pylist(), strict=True))
     if expected != given:
         raise FeedError(f"{path}: expected the {feed.n} candidates of the feed in its order, got others")
-    stacked = [
-        [table[f"{prefix}_{label}"].to_numpy().astype(np.float32) for label in labels]
-        for prefix in ("p", "confidence")
-    ]
-    shape = (len(labels), feed.n)
-    probability, confidence = (np.reshape(np.array(one, dtype=np.float32), shape).T for one in stacked)
     model = (table.schema.metadata or {}).get(b"model", b"").decode()
-    tone = table[_TONE].to_numpy().astype(np.float64)
-    return Harms(HarmScores(labels, probability, confidence, model), tone)
+    shape = (len(labels), feed.n)
+    try:
+        stacked = [
+            [table[f"{prefix}_{label}"].to_numpy().astype(np.float32) for label in labels]
+            for prefix in ("p", "confidence")
+        ]
+        probability, confidence = (np.reshape(np.array(one, dtype=np.float32), shape).T for one in stacked)
+        tone = table[_TONE].to_numpy().astype(np.float64)
+        return Harms(HarmScores(labels, probability, confidence, model), tone)
+    except ValueError as error:
+        raise FeedError(f"{path}: {error}") from None
 
 
 def _strings(column: StringColumn) -> Any:

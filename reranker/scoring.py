@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reranker.anger import AngerTest
 from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.demotion import borderline, fit_bound, lowered, repeated
-from reranker.engagement import Engagement, Group, request_sums
+from reranker.engagement import Engagement
 from reranker.feed import Feed
-from reranker.policy import Curve, Policy
+from reranker.kernel import add_engagement, add_signal_sums
+from reranker.policy import Policy
 from reranker.value import Harms, endorsement, harm_columns, post_quality
 
 
@@ -69,12 +71,12 @@ def score_block(columns: Columns, job: Job, start: int, stop: int) -> None:
     if policy.score.order_by != "engagement":
         base = _order_without_engagement(job.feed, policy, rows)
     multiplier = np.ones(len(base))
-    for _, one in demotions(job, rows, harm):
-        multiplier *= one
+    for _, near, one in _effective_demotions(job, rows, harm):
+        multiplier[near] *= one
     bounded = base
     if policy.score.bounded:
         request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        bounded = fit_bound(total, offsets).apply(base, request)
+        bounded = fit_bound(bound_reference(policy, total, base), offsets).apply(base, request)
     columns.positive[rows] = positive
     columns.good[rows] = good
     columns.negative[rows] = negative
@@ -82,6 +84,11 @@ def score_block(columns: Columns, job: Job, start: int, stop: int) -> None:
     columns.bounded[rows] = bounded
     columns.multiplier[rows] = multiplier
     columns.score[rows] = lowered(bounded, multiplier)
+
+
+def bound_reference(policy: Policy, engagement: FloatArray, base: FloatArray) -> FloatArray:
+    """(n,) what the bound is fitted to: the engagement, or the base score where engagement does not order."""
+    return engagement if policy.score.order_by == "engagement" else base
 
 
 def quality_of(job: Job, rows: slice, harm: dict[str, tuple[FloatArray, FloatArray]]) -> FloatArray | None:
@@ -96,28 +103,33 @@ def demotions(
     job: Job, rows: slice, harm: dict[str, tuple[FloatArray, FloatArray]]
 ) -> Iterator[tuple[str, FloatArray]]:
     """Name and multiplier of each demotion that this policy and feed have, for some rows."""
+    for name, near, multiplier in _effective_demotions(job, rows, harm):
+        full = np.ones(rows.stop - rows.start)
+        full[near] = multiplier
+        yield name, full
+
+
+def _effective_demotions(
+    job: Job, rows: slice, harm: dict[str, tuple[FloatArray, FloatArray]]
+) -> Iterator[tuple[str, IntArray | slice, FloatArray]]:
+    """Name, rows that it may move and their multipliers: few posts are near a line."""
     policy, feed = job.policy, job.feed
     for label, curve in policy.demotion.items():
         if label in harm:
-            yield label, _curve_multiplier(*harm[label], curve, policy.unscored.multiplier)
+            probability, confidence = harm[label]
+            unscored = policy.unscored.multiplier
+            near = np.flatnonzero(
+                probability >= curve.start if unscored == 1.0 else ~(probability < curve.start)
+            )  # NaN is in the second only
+            multiplier = borderline(probability[near], confidence[near], curve)
+            yield label, near, np.where(np.isnan(multiplier), unscored, multiplier)
+    whole = np.s_[:]
     if job.anger is not None:
-        yield "anger", job.anger.multiplier[rows]
+        yield "anger", whole, job.anger.multiplier[rows]
     if policy.repeat_offender is not None and "author_violations" not in feed.missing:
-        yield "repeat_offender", repeated(feed.author_violations[rows], policy.repeat_offender)
+        yield "repeat_offender", whole, repeated(feed.author_violations[rows], policy.repeat_offender)
     if policy.fatigue is not None and "see_less_requests" not in feed.missing:
-        yield "fatigue", repeated(feed.see_less_requests[rows], policy.fatigue)
-
-
-def _curve_multiplier(
-    probability: FloatArray, confidence: FloatArray, curve: Curve, unscored: float
-) -> FloatArray:
-    """The borderline curve, worked out only where it has an effect: few posts are near a line."""
-    multiplier = np.ones(len(probability))
-    near = np.flatnonzero(probability >= curve.start)  # NaN is not
-    multiplier[near] = borderline(probability[near], confidence[near], curve)
-    if unscored != 1.0:
-        multiplier[np.isnan(probability)] = unscored
-    return multiplier
+        yield "fatigue", whole, repeated(feed.see_less_requests[rows], policy.fatigue)
 
 
 def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArray]:
@@ -129,8 +141,9 @@ def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArr
         for j, name in enumerate(group.names):
             if not group.weights[:, j].any():
                 continue
-            weight = _weight(job, group, j, rows)
-            part = group.values[j, rows] * weight
+            classes = job.engagement.weight_class
+            column = group.weights[:, j]
+            part = group.values[j, rows] * (column[0] if classes is None else column[classes[rows]])
             if name in factors:
                 part = np.where(part > 0, part * factors[name][request], part)
             if group.multiplier is not None:
@@ -139,60 +152,51 @@ def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArr
     return parts
 
 
-def _weight(job: Job, group: Group, j: int, rows: slice) -> float | FloatArray:
-    """The weight of a signal: one number where it is the same for all rows."""
-    column = group.weights[:, j]
-    classes = job.engagement.weight_class
-    if classes is None or (column == column[0]).all():
-        return float(column[0])
-    here = classes[rows]
-    if here.size and (here == here[0]).all():
-        return float(column[here[0]])
-    return column[here]
-
-
 def _sum_engagement(
     job: Job, rows: slice, offsets: IntArray, quality: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Positive, good and negative engagement of some rows, summed signal by signal in a fixed order."""
-    size, value = int(offsets[-1]), job.policy.value
-    split = bool(value.endorsed or value.sensitivity)
-    total = np.zeros((4, size))  # positive, endorsed anyway, endorsed with quality, negative
+    value = job.policy.value
+    total = np.zeros((4, int(offsets[-1])))  # positive, endorsed anyway, endorsed with quality, negative
     factors = _guard_factors(job, rows, offsets)
-    request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    work = np.empty((3, size))
+    classes = _classes(job, rows)
     for group in job.engagement.groups:
-        always, with_quality = endorsement(job.policy, group.names)
-        sums = np.zeros((4, size)) if group.multiplier is not None else total
-        for j, name in enumerate(group.names):
-            weight, x = _weight(job, group, j, rows), group.values[j, rows]
-            if isinstance(weight, float):
-                if weight == 0.0:
-                    continue
-                gain, loss = (x * factors[name][request] if name in factors else x), None
-                if weight < 0:
-                    np.multiply(x, weight, out=work[0])
-                    sums[3] += work[0]
-                    continue
-                shares = np.array([[weight], [weight * always[j]], [weight * with_quality[j]]])
-            else:
-                part = x * weight
-                gain, loss = np.maximum(part, 0.0), np.minimum(part, 0.0)
-                gain = gain * factors[name][request] if name in factors else gain
-                shares = np.array([[1.0], [always[j]], [with_quality[j]]])
-                sums[3] += loss
-            used = 3 if split else 1
-            np.multiply(shares[:used], gain, out=work[:used])
-            sums[:used] += work[:used]
-        if group.multiplier is not None:
-            sums *= group.multiplier[rows]
-            total += sums
+        shares = np.array(endorsement(job.policy, group.names))
+        factor = _NOTHING
+        if factors:
+            one = np.ones(len(offsets) - 1)
+            factor = np.array([factors.get(name, one) for name in group.names])
+        multiplier = _NONE if group.multiplier is None else group.multiplier
+        weights = group.weights if classes.size else group.weights[_class(job, rows)]
+        add_engagement(
+            group.values, weights, classes, multiplier, offsets + rows.start, shares, factor, total
+        )
     positive, fixed, scaled, negative = total
     if job.engagement.cost is not None:
         negative = negative - job.engagement.cost[rows]
-    if not split:
+    if not (value.endorsed or value.sensitivity):
         return positive, positive, negative
     return positive, fixed + (scaled if quality is None else scaled * quality), negative
+
+
+_NONE = np.zeros(0)
+_NOTHING = np.zeros((0, 0))
+_NO_CLASSES = np.zeros(0, dtype=np.int32)
+
+
+def _classes(job: Job, rows: slice) -> NDArray[np.int32]:
+    """Weight class of every row of the feed, or nothing where the rows here are of one class."""
+    classes = job.engagement.weight_class
+    if classes is None or (classes[rows] == classes[rows.start]).all():
+        return _NO_CLASSES
+    return classes
+
+
+def _class(job: Job, rows: slice) -> slice:
+    """The one weight class of these rows, as a slice of the classes."""
+    classes = job.engagement.weight_class
+    at = 0 if classes is None or rows.start == rows.stop else int(classes[rows.start])
+    return np.s_[at : at + 1]
 
 
 def _guard_factors(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArray]:
@@ -204,29 +208,19 @@ def _guard_factors(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatA
     most = job.policy.guard.max_signal_share
     if most == 1.0:
         return {}
-    sums: dict[str, FloatArray] = {}
+    names = tuple(dict.fromkeys(name for group in job.engagement.groups for name in group.names))
+    own = np.zeros((len(names), len(offsets) - 1))
+    classes = _classes(job, rows)
     for group in job.engagement.groups:
-        closeness = None if group.multiplier is None else group.multiplier[rows]
-        for j, name in enumerate(group.names):
-            weight = _weight(job, group, j, rows)
-            if isinstance(weight, float) and weight <= 0:
-                continue
-            gain = group.values[j, rows]
-            if closeness is not None:
-                gain = gain * closeness
-            if isinstance(weight, float):
-                own = weight * request_sums(gain, offsets)
-            else:
-                own = request_sums(np.maximum(gain * weight, 0.0), offsets)
-            sums[name] = sums[name] + own if name in sums else own
-    if not sums:
-        return {}
-    own = np.array(list(sums.values()))  # (signals, requests)
+        signal = np.array([names.index(name) for name in group.names], dtype=np.int64)
+        multiplier = _NONE if group.multiplier is None else group.multiplier
+        weights = group.weights if classes.size else group.weights[_class(job, rows)]
+        add_signal_sums(group.values, weights, classes, multiplier, offsets + rows.start, 0, signal, own)
     others = own.sum(axis=0) - own
     over = (own * (1.0 - most) > most * others) & (others > 1e-9 * own)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(over, most / (1.0 - most) * others / own, 1.0)
-    return {name: factor[i] for i, name in enumerate(sums) if over[i].any()}
+    return {name: factor[i] for i, name in enumerate(names) if over[i].any()}
 
 
 def _squash(base: FloatArray, policy: Policy) -> FloatArray:

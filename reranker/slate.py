@@ -1,10 +1,10 @@
 """Rules on the order of one request: author diversity, author cap, threads, bounded moves, stable ties."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from reranker.columns import BoolArray, FloatArray, IntArray
+from reranker.columns import BoolArray, FloatArray, IntArray, StringColumn
 from reranker.demotion import by_length
+from reranker.kernel import count_authors
 from reranker.policy import Slate
 
 
@@ -24,54 +24,28 @@ def sort_requests(score: FloatArray, tie_break: IntArray, offsets: IntArray) -> 
     return order
 
 
-def author_decay(
-    score: FloatArray, author: NDArray[np.int32], tie_break: IntArray, offsets: IntArray, rule: Slate
-) -> FloatArray:
-    """(n,) multiplier: the k-th best post of an author in a request gets max(floor, decay ** k).
+def author_counts(order: IntArray, author: StringColumn, removed: BoolArray, offsets: IntArray) -> IntArray:
+    """(n,) how many posts of the same author stand above each in its request; 0 for a null author.
+
+    Removed posts are not counted and get 0.
+    """
+    codes = np.where(removed, -1, author.codes) if removed.any() else author.codes
+    counts = np.zeros(len(order), dtype=np.int64)
+    count_authors(order, codes, offsets, len(author.values), counts)
+    return counts
+
+
+def author_decay(counts: IntArray, rule: Slate) -> FloatArray:
+    """(n,) multiplier: a post with k better ones of its author above it gets max(floor, decay ** k).
 
     Because a better post of the same author is never decayed more, sorting by the decayed score is the same
     as picking greedily.
     """
-    multiplier = np.ones(len(score))
-    for where, nth in _nth_of_author(score, author, tie_break, offsets):
-        multiplier[where] = np.maximum(rule.author_floor, rule.author_decay ** nth.astype(np.float64))
-    return multiplier
-
-
-def over_author_cap(
-    score: FloatArray, author: NDArray[np.int32], tie_break: IntArray, offsets: IntArray, cap: int
-) -> BoolArray:
-    """(n,) True for posts of an author beyond the cap; they go after all others, none is lost."""
-    over = np.zeros(len(score), dtype=bool)
-    for where, nth in _nth_of_author(score, author, tie_break, offsets):
-        over[where] = nth >= cap
-    return over
-
-
-def _nth_of_author(
-    score: FloatArray, author: NDArray[np.int32], tie_break: IntArray, offsets: IntArray
-) -> list[tuple[IntArray, IntArray]]:
-    """(rows, how many better posts the author has) for rows that have any; a null author has none."""
-    found = []
-    for _, every in by_length(offsets):
-        if every.shape[1] < 2:
-            continue
-        codes = author[every]
-        ranked = np.sort(codes, axis=1)
-        repeats = np.flatnonzero(((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] >= 0)).any(axis=1))
-        if not repeats.size:
-            continue
-        rows, codes = every[repeats], codes[repeats]
-        grouped = np.lexsort((tie_break[rows], -score[rows], codes), axis=1)
-        codes = np.take_along_axis(codes, grouped, axis=1)
-        column = np.arange(rows.shape[1])
-        new = np.ones(codes.shape, dtype=bool)
-        new[:, 1:] = (codes[:, 1:] != codes[:, :-1]) | (codes[:, 1:] < 0)
-        start = np.maximum.accumulate(np.where(new, column, 0), axis=1)
-        nth = column - start
-        later = nth > 0
-        found.append((np.take_along_axis(rows, grouped, axis=1)[later], nth[later]))
-    return found
+    powers: FloatArray = np.maximum(
+        rule.author_floor, rule.author_decay ** np.arange(int(counts.max(initial=0)) + 1)
+    )
+    decayed: FloatArray = powers[counts]
+    return decayed
 
 
 def limit_moves(order: IntArray, original: IntArray, offsets: IntArray, most: int) -> IntArray:
