@@ -6,6 +6,7 @@ Labels stand above their marks and not beside them, so that a plot is readable o
 import re
 from collections.abc import Sequence
 from io import StringIO
+from textwrap import fill
 from typing import Any
 
 from matplotlib import rc_context
@@ -16,7 +17,7 @@ from eval.comparison import Row
 from eval.sweep import Sweep
 from eval.verdict import in_words, number, percent
 
-WIDTH = 5.2  # inches; a page shows a plot about as wide as a telephone at scale 1
+WIDTH = 4.3  # inches; a page shows a plot about as wide as a telephone at scale 1
 # stand-ins that become the page's colours
 INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
 BETTER, WORSE, OPEN = "#050505", "#060606", "#070707"
@@ -32,7 +33,7 @@ VARIABLES = {
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.size": 9.5,
+    "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -64,23 +65,13 @@ def change_plot(name: str, rows: Sequence[tuple[str, Row]], also: Sequence[Seque
         return ""
     with rc_context({**STYLE, "svg.hashsalt": name}):
         pitch = 0.62 if also else 0.5
-        figure = Figure(figsize=(WIDTH, pitch * len(rows) + 0.55))
-        axes = figure.add_axes(
-            (0.03, 0.42 / (pitch * len(rows) + 0.55), 0.94, 1 - 0.45 / (pitch * len(rows) + 0.55))
-        )
+        height = pitch * len(rows) + 0.55
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.add_axes((0.03, 0.42 / height, 0.94, 1 - 0.45 / height))
         for place, (label, row) in enumerate(rows):
             _mark(axes, -float(place), row, 1.0)
-            axes.text(
-                0.0, -place + 0.34, label, transform=axes.get_yaxis_transform(), va="center", weight="bold"
-            )
-            axes.text(
-                1.0,
-                -place + 0.34,
-                _reading(row),
-                transform=axes.get_yaxis_transform(),
-                va="center",
-                ha="right",
-            )
+            _over(axes, 0.0, -place + 0.34, label, ha="left", weight="bold")
+            _over(axes, 1.0, -place + 0.34, _reading(row), ha="right")
             for step, other in enumerate(also[place] if place < len(also) else ()):
                 _mark(axes, -place - 0.16 * (step + 1), other, 0.45)
         axes.axvline(0.0, color=MUTED, linewidth=0.8, zorder=0)
@@ -117,8 +108,23 @@ def _mark(axes: Axes, height: float, row: Row, scale: float) -> None:
     )
 
 
+def _over(axes: Axes, across: float, height: float, text: str, **style: Any) -> None:
+    """Text above a mark, on the page's own ground so that no line runs through it."""
+    ground = {"facecolor": SURFACE, "edgecolor": "none", "pad": 0.8}
+    axes.text(
+        across,
+        height,
+        text,
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        bbox=ground,
+        zorder=3,
+        **style,
+    )
+
+
 def _reading(row: Row) -> str:
-    return f"{number(row.original)} → {number(row.treatment)}   {percent(row.relative)}"
+    return f"{number(row.original)} → {number(row.treatment)}\u2002{percent(row.relative)}"
 
 
 def _percent_axis(axes: Axes, rows: Sequence[Row]) -> None:
@@ -183,7 +189,7 @@ def _panel(axes: Axes, sweep: Sweep, metric: str) -> None:
     axes.axhline(0.0, color=MUTED, linewidth=0.8, zorder=0)
     bottom, top = min([*low, -1.0]), max([*high, 1.0])
     axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.1 * (top - bottom))
-    axes.set_title(in_words(metric), fontsize=9, loc="left", weight="bold")
+    axes.set_title(fill(in_words(metric), 20), fontsize=8.5, loc="left", weight="bold")
     axes.yaxis.set_major_formatter(lambda value, _: percent(value / 100, 0 if top - bottom > 5 else 1))
     axes.locator_params(axis="y", nbins=4)
     axes.grid(axis="y", color=GRID, linewidth=0.6)

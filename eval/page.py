@@ -33,12 +33,16 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Note:
-    """Why a post moved: sentences, and terms with what each adds; `snippet` is of its text, or None."""
+    """Why a post moved: sentences, and terms with what each adds.
+
+    `snippet` is of its text, or None; `request_id` is needed where several requests show the post.
+    """
 
     post_id: str
     sentences: tuple[str, ...] = ()
     terms: tuple[tuple[str, float], ...] = ()
     snippet: str | None = None
+    request_id: str | None = None
 
 
 def render_page(
@@ -67,7 +71,7 @@ def render_page(
         tones=TONES,
         plots=_plots(comparison, sweep),
         tiles=_tiles(comparison),
-        movers=_movers(comparison, {note.post_id: note for note in notes}, show_text),
+        movers=_movers(comparison, notes, show_text),
         all_rows=[_cells(row, in_words(row.metric)) for row in every],
         segments=_segments(comparison),
         mixes=[_mix(mix.metric, mix.dimension, mix.within, mix.mix) for mix in comparison.mixes],
@@ -170,14 +174,17 @@ def _tiles(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _movers(
-    comparison: Comparison, notes: dict[str, Note], show_text: bool
+    comparison: Comparison, notes: Sequence[Note], show_text: bool
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     facts = comparison.diagnostics
+    known = {(note.post_id, note.request_id): note for note in notes}
+
+    def note_of(mover: Mover) -> Note:
+        of_post = known.get((mover.post_id, None), Note(mover.post_id))
+        return known.get((mover.post_id, mover.request_id), of_post)
+
     return [
-        (
-            heading,
-            [_mover(mover, notes.get(mover.post_id, Note(mover.post_id)), show_text) for mover in movers],
-        )
+        (heading, [_mover(mover, note_of(mover), show_text) for mover in movers])
         for heading, movers in (("Down", facts.down), ("Up", facts.up))
         if movers
     ]

@@ -96,7 +96,12 @@ def comparison_json(comparison: Comparison, sweep: Sweep | None, explanations: S
         "ineffective_demotions_per_1000": dict(comparison.context.ineffective),
         "angry_sweep": None if sweep is None else asdict(sweep),
         "explanations": [
-            {"post_id": note.post_id, "sentences": note.sentences, "terms": note.terms}
+            {
+                "post_id": note.post_id,
+                "request_id": note.request_id,
+                "sentences": note.sentences,
+                "terms": note.terms,
+            }
             for note in explanations
         ],
     }

@@ -14,7 +14,7 @@ MINUS = "\u2212"
 FEW_CLUSTERS = 20
 MANY_UNSCORED = 0.02
 TITLES = {
-    "angry_share": "posts with angry reactions",
+    "angry_share": "angry reactions",
     "low_quality": "low-quality sources",
     "divisive": "divisive words",
     "moral_emotional": "moral-emotional words",
@@ -38,32 +38,33 @@ def in_words(metric: str) -> str:
     return TITLES.get(metric, metric.removeprefix("media_").replace("_", " "))
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A signed percentage such as +1.2%, more digits where it would read as 0.
+def percent(value: float | None, digits: int | None = None) -> str:
+    """A signed percentage such as +1.2%, with more digits where it is small.
 
     Example:
-        >>> percent(0.0123), percent(0.00012), percent(None), percent(0.0)
-        ('+1.2%', '+0.01%', 'n/a', '0%')
+        >>> percent(0.0123), percent(0.0023), percent(0.000012), percent(None), percent(0.0)
+        ('+1.2%', '+0.23%', '+0.001%', 'n/a', '0%')
     """
     if value is None:
         return "n/a"
     if value == 0:
         return "0%"
+    digits = (1 if abs(value) >= 0.01 else 2) if digits is None else digits
     while digits < 4 and float(f"{100 * value:.{digits}f}") == 0:
         digits += 1
     return f"{100 * value:+.{digits}f}%".replace("-", MINUS)
 
 
 def number(value: float | None) -> str:
-    """A number with three significant digits or a little more.
+    """A number with four significant digits or a little more.
 
     Example:
-        >>> number(0.07434), number(12345.6), number(None)
-        ('0.0743', '12,346', 'n/a')
+        >>> number(0.074341), number(47.0), number(12345.6), number(None)
+        ('0.07434', '47.00', '12,346', 'n/a')
     """
     if value is None:
         return "n/a"
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", MINUS)
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}" if value else "0").replace("-", MINUS)
 
 
 def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
@@ -74,11 +75,29 @@ def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
     found = [_finding(row) for kind in ("exposure", "activity") for row in main if row.kind == kind]
     disagreeing = [text for row in main if (text := _depends_on_model(row, comparison))]
     return (
+        _summary(main),
         *found,
         *(Sentence("open", text) for text in disagreeing),
         *_notes(comparison),
         *_warnings(comparison, main),
     )
+
+
+def _summary(main: list[Row]) -> Sentence:
+    """How many outcomes went which way."""
+    parts = []
+    for kind, lead in (("exposure", "Exposure"), ("activity", "Activity")):
+        statuses = [row.status for row in main if row.kind == kind]
+        counts = [
+            (sum(s == "decreased" for s in statuses), "fell"),
+            (sum(s == "increased" for s in statuses), "rose"),
+            (sum(s in ("not measurable", "identical") for s in statuses), "did not change measurably"),
+            (sum(s in ("refused", "not measured") for s in statuses), "could not be judged"),
+        ]
+        told = ", ".join(f"{count} {words}" for count, words in counts if count)
+        if told:
+            parts.append(f"{lead}, {len(statuses)} outcome{'s' if len(statuses) > 1 else ''}: {told}.")
+    return Sentence("note", " ".join(parts) or "Neither exposure nor activity was measured.")
 
 
 def _finding(row: Row) -> Sentence:
@@ -181,11 +200,24 @@ def _warnings(comparison: Comparison, main: list[Row]) -> list[Sentence]:
             f"There are only {comparison.n_clusters} independent {comparison.cluster}: "
             "the intervals are too narrow."
         )
-    for which, policy in (("original", comparison.original), ("treatment", comparison.treatment)):
-        if policy.unscored:
-            terms = ", ".join(policy.unscored)
-            texts.append(f"The {which} policy could not score some of its own terms here: {terms}.")
+    texts += _unscored_terms(comparison)
     return [Sentence("warning", text) for text in texts]
+
+
+def _unscored_terms(comparison: Comparison) -> list[str]:
+    """Terms of a policy that this feed has no data for."""
+    first, second = comparison.original.unscored, comparison.treatment.unscored
+    named = (
+        [("Both policies have", first)]
+        if first == second
+        else [("The original policy has", first), ("The treatment policy has", second)]
+    )
+    return [
+        f"{who} terms that this data cannot score: "
+        f"{', '.join(term.removeprefix('signal ').replace('_', ' ') for term in terms)}."
+        for who, terms in named
+        if terms
+    ]
 
 
 def _unscored(row: Row) -> str | None:

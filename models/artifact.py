@@ -102,6 +102,7 @@ def write_artifact(
         else:
             stored[key] = values
     save_file(stored, directory / WEIGHTS)
+    (directory / WEIGHTS).chmod(0o644)  # safetensors gives 0o600
     (directory / TOKENIZER).write_text(tokenizer)
     files = {file: _digest((directory / file).read_bytes()) for file in (WEIGHTS, TOKENIZER)}
     artifact = Artifact(name, labels, calibration, languages, max_tokens, dict(encoder), files, dict(about))

@@ -1,7 +1,8 @@
 """Where a model runs and in which precision, decided in one place and logged.
 
-Measured on a 2-core server CPU: without `quiet_memory` a small encoder spends most of its time in page
-faults, because glibc returns every large activation to the kernel. It must run before torch is imported.
+glibc may return every large activation to the kernel, and fetching it again costs page faults: on one 2-core
+machine more than the computing itself. `quiet_memory` prevents that. It is called before torch is imported,
+because the OpenMP setting counts only then.
 """
 
 import ctypes

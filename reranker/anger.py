@@ -101,8 +101,7 @@ class AngerTest:
     """The test of each candidate.
 
     Attributes:
-        p_exceeds: (n,) posterior probability that the post's angry share exceeds `ratio` times its base
-            rate, 0 where not even the posterior mean does; NaN where the reactions were not measured.
+        p_exceeds: (n,) posterior probability that the post's angry share exceeds the limit of the rule, 0 where not even the posterior mean does; NaN where the reactions were not measured.
         multiplier: (n,) the demotion; 1 where guarded or not measured.
         guarded: (n,) the test would demote, but few accounts or one burst are behind the anger.
     """
@@ -120,7 +119,7 @@ def measure_anger(feed: Feed, engagement: Engagement, baseline: AngerBaseline, r
     angry, others = np.where(measured, angry, 0.0), np.where(measured, reactions - angry, 0.0)
     a = base * rule.prior_reactions + angry
     b = (1.0 - base) * rule.prior_reactions + others
-    limit = np.minimum(rule.ratio * base, 0.95)
+    limit = np.clip(rule.ratio * base, rule.min_share, 0.95)
     p_exceeds = np.where(measured, 0.0, np.nan)
     above = np.flatnonzero(measured & (a > limit * (a + b)))
     p_exceeds[above] = betaincc(a[above], b[above], limit[above])

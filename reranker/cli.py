@@ -156,6 +156,108 @@ def explain_command(
 
 
 @app.command()
+def compare(
+    feeds: FeedsArgument,
+    output: OutputOption,
+    original: Annotated[str, typer.Option("--original", help="The policy in force.")] = "fb-2018-h1",
+    treatment: Annotated[str, typer.Option("--treatment", help="The policy to try.")] = "fb-2020-10",
+    settings: SetOption = None,
+    set_treatment: Annotated[
+        list[str] | None, typer.Option("--set-treatment", help="A setting of the treatment only; repeatable.")
+    ] = None,
+    shown: Annotated[
+        str, typer.Option("--shown", help='What people see: "10%", "25", "rbp:0.8", "log2".')
+    ] = "10%",
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    domains: DomainsOption = None,
+    scores: ScoresOption = None,
+    lexicon: Annotated[
+        Path | None, typer.Option("--lexicon", help="CSV with columns dictionary, term.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", help="A dictionary of the lexicon to leave out; repeatable."),
+    ] = None,
+    truth: Annotated[
+        list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
+    ] = None,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Put snippets of texts on the page.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compare what two policies put in front of people, and write a report."""
+    from eval.lexicon import read_lexicon
+    from eval.outcomes import standard_outcomes
+    from eval.study import Arm
+
+    arms = (Arm(original, tuple(settings or ())), Arm(treatment, (*(settings or ()), *(set_treatment or ()))))
+    policies = [load_policy(arm.spec, arm.settings) for arm in arms]
+    feed = _read(feeds, interactions)
+    terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
+    harms = _harms(feed, policies, model, domains, scores, device)
+    outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
+    _study(feed, harms, arms, outcomes, output, shown=shown, data=feeds.name, show_text=show_text, seed=seed)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path(
+        "demo-report"
+    ),
+    device: DeviceOption = "auto",
+) -> None:
+    """Run the main job on the bundled model and sample: classify, rerank, compare, write the report."""
+    from eval.outcomes import standard_outcomes
+    from eval.study import Arm
+    from reranker.sample import DOMAIN_RATINGS, make_sample
+
+    feed = make_sample()
+    console.print(
+        f"sample: {feed.n} candidates in {feed.n_requests} feeds of {len(feed.user.values)} made-up users"
+    )
+    harms = _score(feed, "bundled", DOMAIN_RATINGS, device)
+    arms = (Arm("fb-2018-h1"), Arm("harm-aware"))
+    truth = ("is_toxic", "is_misinformation", "is_outrage", "is_graphic", "is_clickbait")
+    outcomes = standard_outcomes(feed, harms, attributes=truth)
+    _study(feed, harms, arms, outcomes, output, data="synthetic sample, seed 0", show_text=True)
+
+
+def _study(feed: Feed, harms: Harms | None, arms: Any, outcomes: Any, output: Path, **options: Any) -> None:
+    from eval.study import run_study
+
+    with errors.status("ranking, comparing and drawing"):
+        study = run_study(feed, harms, arms, outcomes, output, **options)
+    for ranking in (study.original, study.treatment):
+        console.print(
+            f"[bold]{ranking.policy.name}[/bold]: {_effectiveness_line(measure_effectiveness(ranking))}"
+        )
+    table = Table("shown to people", "original", "treatment", "change", "95% interval", box=None)
+    for row in study.comparison.rows:
+        if row.segment_by == "all" and row.browsing == study.comparison.browsing[0] and row.kind != "context":
+            table.add_row(*_change_cells(row), style=_STYLES.get(row.status))
+    console.print(table)
+    for sentence in study.sentences[:6]:
+        console.print(f"- {sentence.text}", markup=False, highlight=False)
+    _print_unscored(study.treatment)
+    console.print(f"report: {study.files[-1]}", soft_wrap=True, markup=False)
+
+
+_STYLES = {"decreased": "green", "increased": "yellow"}
+
+
+def _change_cells(row: Any) -> tuple[str, ...]:
+    def show(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    interval = f"{show(row.relative_low, '+.1%')} to {show(row.relative_high, '+.1%')}"
+    name = row.metric.replace("_", " ")
+    return name, show(row.original, ".4g"), show(row.treatment, ".4g"), show(row.relative, "+.1%"), interval
+
+
+@app.command()
 def weights(
     feeds: FeedsArgument,
     policy: PolicyOption = "fb-2018-h1",

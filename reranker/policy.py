@@ -194,13 +194,14 @@ class Anger(Section):
 
     `prior_rate` and `prior_reactions` are the angry share, and its worth in reactions, that a publisher or
     topic without history starts from. A post is demoted along `curve` by the posterior probability that
-    its own angry share exceeds `ratio` times that of its publisher and topic.
+    its own angry share exceeds `ratio` times that of its publisher and topic, and `min_share`.
     """
 
     curve: Curve
     prior_rate: Annotated[float, Field(gt=0, lt=1)]
     prior_reactions: Positive
     ratio: Annotated[float, Field(ge=1)]
+    min_share: Share
     min_accounts: NonNegative
     max_peak_share: Share
 

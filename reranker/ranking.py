@@ -66,7 +66,7 @@ class Ranking:
 
     def demotions(self) -> dict[str, FloatArray]:
         """(n,) multiplier of each demotion by name; their product is `multiplier`."""
-        whole = np.s_[:]
+        whole = np.s_[0 : self.feed.n]
         return dict(demotions(self.job, whole, harm_columns(self.harms, whole)))
 
     def demotions_of(self, row: int) -> dict[str, float]:

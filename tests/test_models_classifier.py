@@ -195,12 +195,13 @@ def test_quiet_memory_can_be_called_twice() -> None:
     assert quiet_memory() == quiet_memory()
 
 
+@pytest.fixture(scope="module")
+def bundled() -> HarmClassifier:
+    return HarmClassifier.load("bundled")
+
+
 class TestBundled:
     """The classifier that the package ships."""
-
-    @pytest.fixture(scope="class")
-    def bundled(self) -> HarmClassifier:
-        return HarmClassifier.load("bundled")
 
     def test_it_serves_labels_and_stays_small(self, bundled: HarmClassifier) -> None:
         assert {"toxicity", "insult", "identity_attack"} <= set(bundled.labels)
