@@ -11,70 +11,17 @@ from typing import Any, Literal
 import numpy as np
 
 from eval.diagnostics import Diagnostics, diagnose
-from eval.exposure import Browsing, Exposure, browsing, measure_exposure, position_weights
-from eval.interval import LEVEL, N_RESAMPLES, Change, paired_changes
-from eval.outcomes import Outcome, OutcomeKind, Unit
+from eval.exposure import browsing
+from eval.interval import LEVEL, N_RESAMPLES
+from eval.outcomes import Outcome
 from eval.provenance import PolicyFacts, clusters_of, feed_digest, policy_facts, reading_model, same_feed
+from eval.rows import ALL, Cell, Pair, Row, check_outcomes, measure_rows
 from eval.segments import Dimension, Mix, Segment, mixes_of, segments_of
 from reranker.feed import REQUEST_FIELDS
 from reranker.presets import differences
 from reranker.ranking import Ranking
 
-Status = Literal["decreased", "increased", "not measurable", "identical", "refused", "not measured"]
-ALL = "all"
 SEGMENTS: tuple[Dimension, ...] = ("country", "language", "device", "relation", "media")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One outcome, one browsing model, one segment. Means are over requests; None where there is none.
-
-    Attributes:
-        metric, kind, unit: the outcome.
-        browsing: name of the browsing model.
-        segment_by, segment: "all" and "", or a dimension and its value.
-        original, treatment: the mean under each policy.
-        absolute, relative: treatment - original, and that over the original; each with its 95% interval and
-            standard error.
-        original_low, original_high, treatment_low, treatment_high: the mean if every shown post without a
-            value had 0, or 1; None for counts.
-        n_requests, n_clusters, n_left_out: requests measured, their clusters, and requests not measured.
-        n_shown_*, n_unscored_*: posts shown with a weight above 0, and those of them without a value.
-        status: what may be said of it.
-        refused: why there is no interval, or "".
-        level: L0 throughout.
-    """
-
-    metric: str
-    kind: OutcomeKind
-    unit: Unit
-    browsing: str
-    segment_by: str
-    segment: str
-    original: float | None
-    treatment: float | None
-    absolute: float | None
-    absolute_low: float | None
-    absolute_high: float | None
-    absolute_se: float | None
-    relative: float | None
-    relative_low: float | None
-    relative_high: float | None
-    relative_se: float | None
-    original_low: float | None
-    original_high: float | None
-    treatment_low: float | None
-    treatment_high: float | None
-    n_requests: int
-    n_clusters: int
-    n_left_out: int
-    n_shown_original: int
-    n_shown_treatment: int
-    n_unscored_original: int
-    n_unscored_treatment: int
-    status: Status
-    refused: str
-    level: str = "L0"
 
 
 @dataclass(frozen=True)
@@ -177,7 +124,7 @@ def compare(
             browsing model is unknown.
     """
     feed = same_feed(original, treatment)
-    _check_outcomes(outcomes, feed.n)
+    check_outcomes(outcomes, feed.n)
     models = tuple(dict.fromkeys(browsing(spec) for spec in (shown, *also)))
     parts: list[Segment] = []
     left_out: dict[str, int] = {}
@@ -188,7 +135,7 @@ def compare(
     complete = [name for name in segments if name not in left_out and name not in REQUEST_FIELDS]
     cells = [Cell(outcome, model, None) for model in models for outcome in outcomes]
     cells += [Cell(outcome, models[0], part) for part in parts for outcome in outcomes]
-    rows, exposures = _rows((original, treatment), cells, seed, n_resamples)
+    rows, exposures = measure_rows((original, treatment), cells, seed, n_resamples)
     context = context or Context()
     codes, kind = clusters_of(feed)
     return Comparison(
@@ -217,81 +164,6 @@ def compare(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """What one row measures."""
-
-    outcome: Outcome
-    model: Browsing
-    segment: Segment | None
-
-
-def change_rows(
-    original: Ranking,
-    treatment: Ranking,
-    outcomes: Sequence[Outcome],
-    shown: str,
-    *,
-    seed: int,
-    n_resamples: int,
-) -> tuple[Row, ...]:
-    """The rows of all candidates under one browsing model, without the rest of a comparison.
-
-    Raises:
-        ValueError: as `compare`.
-    """
-    same_feed(original, treatment)
-    _check_outcomes(outcomes, original.feed.n)
-    cells = [Cell(outcome, browsing(shown), None) for outcome in outcomes]
-    return _rows((original, treatment), cells, seed, n_resamples)[0]
-
-
-def _check_outcomes(outcomes: Sequence[Outcome], n: int) -> None:
-    names = [outcome.name for outcome in outcomes]
-    if not names:
-        raise ValueError("outcomes: expected at least one, got none")
-    for outcome in outcomes:
-        if names.count(outcome.name) > 1:
-            raise ValueError(
-                f"outcomes: expected each once, got {outcome.name!r} {names.count(outcome.name)} times"
-            )
-        if len(outcome.values) != n:
-            raise ValueError(f"{outcome.name}: expected {n} values, got {len(outcome.values)}")
-
-
-Pair = tuple[Exposure, Exposure]
-
-
-def _rows(
-    rankings: tuple[Ranking, Ranking], cells: Sequence[Cell], seed: int, n_resamples: int
-) -> tuple[tuple[Row, ...], tuple[Pair, ...]]:
-    feed = rankings[0].feed
-    weights = {
-        model: tuple(
-            position_weights(model, ranking.position, feed.request_of_row, feed.offsets)
-            for ranking in rankings
-        )
-        for model in {cell.model for cell in cells}
-    }
-    pairs: list[Pair] = []
-    for cell in cells:
-        among = None if cell.segment is None else cell.segment.rows
-        first, second = (
-            measure_exposure(ranking, weight, cell.outcome.values, among)
-            for ranking, weight in zip(rankings, weights[cell.model], strict=True)
-        )
-        pairs.append((first, second))
-    changes = paired_changes(
-        np.stack([first.mean for first, _ in pairs], axis=1),
-        np.stack([second.mean for _, second in pairs], axis=1),
-        clusters_of(feed)[0],
-        seed=seed,
-        n_resamples=n_resamples,
-    )
-    made = zip(cells, pairs, changes, strict=True)
-    return tuple(_row(cell, pair, change) for cell, pair, change in made), tuple(pairs)
-
-
 def _mixes(cells: Sequence[Cell], pairs: Sequence[Pair], complete: Sequence[Dimension]) -> tuple[Mix, ...]:
     """Each exposure by each dimension of candidates whose segments are complete."""
     whole: dict[str, Pair] = {}
@@ -305,58 +177,3 @@ def _mixes(cells: Sequence[Cell], pairs: Sequence[Pair], complete: Sequence[Dime
             parts.setdefault((cell.outcome.name, cell.segment.dimension), []).append(pair)
     made = (mixes_of(metric, dimension, whole[metric], found) for (metric, dimension), found in parts.items())
     return tuple(mix for mix in made if mix is not None)
-
-
-def _row(cell: Cell, pair: Pair, change: Change) -> Row:
-    first, second = pair
-    used = ~(np.isnan(first.mean) | np.isnan(second.mean))
-    absolute, relative = change.absolute_interval, change.relative_interval
-    bounds = [
-        float(values[used].mean()) if cell.outcome.bounded and used.any() else None
-        for exposure in pair
-        for values in (exposure.low, exposure.high)
-    ]
-    segment = cell.segment
-    return Row(
-        metric=cell.outcome.name,
-        kind=cell.outcome.kind,
-        unit=cell.outcome.unit,
-        browsing=cell.model.name,
-        segment_by=ALL if segment is None else segment.dimension,
-        segment="" if segment is None else segment.name,
-        original=change.original,
-        treatment=change.treatment,
-        absolute=change.absolute,
-        absolute_low=None if absolute is None else absolute.low,
-        absolute_high=None if absolute is None else absolute.high,
-        absolute_se=None if absolute is None else absolute.standard_error,
-        relative=change.relative,
-        relative_low=None if relative is None else relative.low,
-        relative_high=None if relative is None else relative.high,
-        relative_se=None if relative is None else relative.standard_error,
-        original_low=bounds[0],
-        original_high=bounds[1],
-        treatment_low=bounds[2],
-        treatment_high=bounds[3],
-        n_requests=change.n_requests,
-        n_clusters=change.n_clusters,
-        n_left_out=int(((first.n_shown + second.n_shown > 0) & ~used).sum()),
-        n_shown_original=int(first.n_shown.sum()),
-        n_shown_treatment=int(second.n_shown.sum()),
-        n_unscored_original=int(first.n_unscored.sum()),
-        n_unscored_treatment=int(second.n_unscored.sum()),
-        status=_status(change, bool((first.mean[used] == second.mean[used]).all())),
-        refused=change.refused,
-    )
-
-
-def _status(change: Change, same: bool) -> Status:
-    if change.n_requests == 0:
-        return "not measured"
-    if change.absolute_interval is None:
-        return "refused"
-    if same:
-        return "identical"
-    if change.absolute_interval.contains(0.0):
-        return "not measurable"
-    return "decreased" if change.absolute_interval.high < 0 else "increased"

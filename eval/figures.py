@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eval.comparison import Row
+from eval.rows import Row
 from eval.sweep import Sweep
 from eval.verdict import in_words, number, percent
 
@@ -135,7 +135,8 @@ def _percent_axis(axes: Axes, rows: Sequence[Row]) -> None:
     low, high = min(ends), max(ends)
     room = 0.06 * max(high - low, 1.0)
     axes.set_xlim(low - room, high + room)
-    axes.xaxis.set_major_formatter(lambda value, _: percent(value / 100, 0 if high - low > 6 else 1))
+    digits = 0 if high - low > 6 else 1 if high - low > 2.5 else 2
+    axes.xaxis.set_major_formatter(lambda value, _: percent(value / 100, digits))
     axes.locator_params(axis="x", nbins=6)
     axes.grid(axis="x", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)

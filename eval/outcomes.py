@@ -192,23 +192,23 @@ def activity_outcomes(feed: Feed) -> tuple[Outcome, ...]:
 
 
 def context_outcomes(feed: Feed) -> tuple[Outcome, ...]:
-    """Who and what the shown posts are: the share from close ties, and of each kind of media."""
+    """Who and what the shown posts are: the share from close ties, and of each kind of media there is."""
     ties = [RELATIONS.index(name) for name in CLOSE_TIES]
-    columns = [
-        (
-            "close_ties",
-            np.where(feed.relation < 0, np.nan, np.isin(feed.relation, ties)),
-            "share of shown posts from friends",
-        )
+    columns = [("close_ties", feed.relation, np.isin(feed.relation, ties), "from friends")]
+    columns += [
+        (f"media_{name}", feed.media, feed.media == code, f"of type {name}")
+        for code, name in enumerate(MEDIA_TYPES)
     ]
-    for code, name in enumerate(MEDIA_TYPES):
-        if (feed.media == code).any():
-            shares = np.where(feed.media < 0, np.nan, feed.media == code)
-            columns.append((f"media_{name}", shares, f"share of shown posts that are of type {name}"))
     return tuple(
-        Outcome(name, "context", values, meaning, "share")
-        for name, values, meaning in columns
-        if not np.isnan(values).all()
+        Outcome(
+            name=name,
+            kind="context",
+            values=np.where(codes < 0, np.nan, held),
+            meaning=f"share of shown posts that are {what}",
+            unit="share",
+        )
+        for name, codes, held, what in columns
+        if held.any()
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.comparison import ALL, Comparison, Row
+from eval.comparison import Comparison
 from eval.diagnostics import Mover
 from eval.figures import change_plot, sweep_plot
 from eval.outcomes import OutcomeKind
+from eval.rows import ALL, Row
 from eval.segments import MOST_SEGMENTS
 from eval.sweep import Sweep
 from eval.verdict import in_words, number, percent, verdict

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval.comparison import Comparison, Row
+from eval.comparison import Comparison
 from eval.page import Note, render_page
+from eval.rows import Row
 from eval.sweep import Sweep
 from eval.verdict import verdict
 from reranker.writing import atomic

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.comparison import Row, change_rows
 from eval.interval import N_RESAMPLES
 from eval.outcomes import Outcome
+from eval.rows import Row, change_rows
 from reranker.anger import AngerBaseline
 from reranker.feed import Feed
 from reranker.pipeline import Reranker

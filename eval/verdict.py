@@ -7,7 +7,8 @@ another claim, which needs a margin set beforehand and an equivalence test; it i
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.comparison import ALL, Comparison, Row
+from eval.comparison import Comparison
+from eval.rows import ALL, Row
 
 Tone = Literal["better", "worse", "open", "note", "warning"]
 MINUS = "\u2212"
@@ -23,6 +24,12 @@ TITLES = {
     "close_ties": "posts from friends",
 }
 VERBS = {"decreased": "fell", "increased": "rose"}
+SAID = VERBS | {
+    "not measurable": "did not change measurably",
+    "identical": "is the same in every request",
+    "refused": "has no interval",
+    "not measured": "was not measured",
+}
 
 
 @dataclass(frozen=True)
@@ -151,12 +158,7 @@ def _depends_on_model(main: Row, comparison: Comparison) -> str | None:
     unlike = [row for row in others if row.status != main.status]
     if not unlike:
         return None
-    parts = []
-    for row in unlike:
-        what = VERBS.get(
-            row.status, "did not change measurably" if row.status == "not measurable" else row.status
-        )
-        parts.append(f"under {row.browsing} it {what} ({_size(row)})")
+    parts = [f"under {row.browsing} it {SAID[row.status]} ({_size(row)})" for row in unlike]
     name = in_words(main.metric)
     opposite = {main.status, *(row.status for row in unlike)} >= {"decreased", "increased"}
     lead = "No direction can be claimed for" if opposite else "How far people read matters for"

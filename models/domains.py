@@ -54,10 +54,10 @@ class DomainRatings:
                 raise ValueError(f"{path}: expected a domain in row {number}, got {domain!r}")
             _add(listed, domain.strip().lower(), score, path)
         score_of: dict[str, float] = {}
-        for domain, score in listed.items():
+        for domain, value in listed.items():
             host = domain_of(domain) or ""
             if host == domain or host not in listed:
-                _add(score_of, host, score, path)
+                _add(score_of, host, value, path)
         return cls(score_of, path.stem)
 
     def rate_url(self, url: str) -> float:

@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from reranker.anger import AngerBaseline
     from reranker.assembly import feed_from_columns
     from reranker.columns import FeedError
-    from reranker.explain import explain
     from reranker.feed import Feed
     from reranker.load import load_scorer
     from reranker.pipeline import Reranker
@@ -24,7 +23,6 @@ _HOME = {
     "PolicyError": "policy",
     "Ranking": "ranking",
     "Reranker": "pipeline",
-    "explain": "explain",
     "feed_from": "reading",
     "feed_from_columns": "assembly",
     "load_policy": "presets",
@@ -40,7 +38,6 @@ __all__ = [
     "PolicyError",
     "Ranking",
     "Reranker",
-    "explain",
     "feed_from",
     "feed_from_columns",
     "load_policy",

@@ -101,7 +101,8 @@ class AngerTest:
     """The test of each candidate.
 
     Attributes:
-        p_exceeds: (n,) posterior probability that the post's angry share exceeds the limit of the rule, 0 where not even the posterior mean does; NaN where the reactions were not measured.
+        p_exceeds: (n,) posterior probability that the post's angry share exceeds the limit of the rule, 0
+            where not even the posterior mean does; NaN where the reactions were not measured.
         multiplier: (n,) the demotion; 1 where guarded or not measured.
         guarded: (n,) the test would demote, but few accounts or one burst are behind the anger.
     """

@@ -65,12 +65,12 @@ OutputOption = Annotated[
 ]
 
 
-def main() -> None:
-    """Run the command line; the entry point `reranker`."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the entry point `reranker`. Exits 0, or 2 on bad input."""
     from reranker.load import LoadError
 
     try:
-        app()
+        app(arguments)
     except (FeedError, PolicyError, LoadError, OSError) as error:
         errors.print(f"reranker: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
@@ -163,7 +163,7 @@ def compare(
     treatment: Annotated[str, typer.Option("--treatment", help="The policy to try.")] = "fb-2020-10",
     settings: SetOption = None,
     set_treatment: Annotated[
-        list[str] | None, typer.Option("--set-treatment", help="A setting of the treatment only; repeatable.")
+        list[str] | None, typer.Option("--set-treatment", help="For the treatment only; repeatable.")
     ] = None,
     shown: Annotated[
         str, typer.Option("--shown", help='What people see: "10%", "25", "rbp:0.8", "log2".')
@@ -177,14 +177,12 @@ def compare(
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", help="A dictionary of the lexicon to leave out; repeatable."),
+        typer.Option("--exclude", help="A dictionary to leave out; repeatable."),
     ] = None,
     truth: Annotated[
         list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
     ] = None,
-    show_text: Annotated[
-        bool, typer.Option("--show-text", help="Put snippets of texts on the page.")
-    ] = False,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Show snippets of texts.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:

@@ -89,13 +89,13 @@ def add_engagement(
             else:
                 for i in range(low, high):
                     weight = weights[classes[first + i], j]
-                    part = weight * values[j, first + i]
                     if weight > 0.0:
-                        group[0, i] += kept * part
-                        group[1, i] += anyway * (kept * part)
-                        group[2, i] += scaled * (kept * part)
+                        gain = weight * kept * values[j, first + i]  # rounded as above: blocks must agree
+                        group[0, i] += gain
+                        group[1, i] += anyway * gain
+                        group[2, i] += scaled * gain
                     else:
-                        group[3, i] += part
+                        group[3, i] += weight * values[j, first + i]
     for row in range(4):
         for i in range(out.shape[1]):
             out[row, i] += group[row, i] * (multiplier[first + i] if multiplier.size else 1.0)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from reranker.feed import Feed
 from reranker.policy import Policy
 from reranker.scoring import Job, demotions
 from reranker.value import Harms, harm_columns
+
+if TYPE_CHECKING:
+    from reranker.explain import Explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,12 @@ class Ranking:
         one = np.s_[row : row + 1]
         found = demotions(self.job, one, harm_columns(self.harms, one))
         return {name: float(multiplier[0]) for name, multiplier in found}
+
+    def explain(self, post_id: str, request_id: str | None = None) -> "Explanation":
+        """Why a post stands where it stands, see `reranker.explain.explain`."""
+        from reranker.explain import explain  # noqa: PLC0415 - it reads rankings itself
+
+        return explain(self, post_id, request_id)
 
     @cached_property
     def position(self) -> IntArray:

@@ -114,15 +114,18 @@ def _effective_demotions(
 ) -> Iterator[tuple[str, IntArray | slice, FloatArray]]:
     """Name, rows that it may move and their multipliers: few posts are near a line."""
     policy, feed = job.policy, job.feed
+    unscored, counted = policy.unscored.multiplier, np.zeros(rows.stop - rows.start, dtype=bool)
     for label, curve in policy.demotion.items():
         if label in harm:
             probability, confidence = harm[label]
-            unscored = policy.unscored.multiplier
             near = np.flatnonzero(
                 probability >= curve.start if unscored == 1.0 else ~(probability < curve.start)
             )  # NaN is in the second only
             multiplier = borderline(probability[near], confidence[near], curve)
-            yield label, near, np.where(np.isnan(multiplier), unscored, multiplier)
+            unknown = np.isnan(multiplier)
+            multiplier[unknown] = np.where(counted[near[unknown]], 1.0, unscored)
+            counted[near[unknown]] = True  # once per post, however many of its labels are unknown
+            yield label, near, multiplier
     whole = np.s_[:]
     if job.anger is not None:
         yield "anger", whole, job.anger.multiplier[rows]
@@ -187,7 +190,7 @@ _NO_CLASSES = np.zeros(0, dtype=np.int32)
 def _classes(job: Job, rows: slice) -> NDArray[np.int32]:
     """Weight class of every row of the feed, or nothing where the rows here are of one class."""
     classes = job.engagement.weight_class
-    if classes is None or (classes[rows] == classes[rows.start]).all():
+    if classes is None or (classes[rows] == classes[rows.start : rows.start + 1]).all():
         return _NO_CLASSES
     return classes
 
@@ -216,7 +219,7 @@ def _guard_factors(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatA
         multiplier = _NONE if group.multiplier is None else group.multiplier
         weights = group.weights if classes.size else group.weights[_class(job, rows)]
         add_signal_sums(group.values, weights, classes, multiplier, offsets + rows.start, 0, signal, own)
-    others = own.sum(axis=0) - own
+    others = sum(own, np.zeros(own.shape[1])) - own  # in a fixed order: axis sums depend on the shape
     over = (own * (1.0 - most) > most * others) & (others > 1e-9 * own)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(over, most / (1.0 - most) * others / own, 1.0)

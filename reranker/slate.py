@@ -74,14 +74,14 @@ def limit_moves(order: IntArray, original: IntArray, offsets: IntArray, most: in
 
 
 def order_threads(order: IntArray, parent: IntArray, offsets: IntArray) -> IntArray:
-    """The order with replies under what they reply to, siblings in their order.
+    """The order of all or the kept rows, with replies under what they reply to, siblings in their order.
 
     `parent` is (n,) the row of the parent in the same request, -1 where there is none. A reply whose parents
     form a circle is kept, at the end.
     """
     threaded = order.copy()
     requests = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    for i in np.unique(requests[parent >= 0]).tolist():
+    for i in np.unique(requests[parent[order] >= 0]).tolist():
         low, high = int(offsets[i]), int(offsets[i + 1])
         rows = order[low:high].tolist()
         children: dict[int, list[int]] = {}

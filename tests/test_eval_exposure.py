@@ -84,7 +84,7 @@ def test_a_share_counts_whole_posts_and_at_least_the_minimum():
     "spec", ["", "0", "-3", "0%", "101%", "ten", "rbp:1", "rbp:", "rbp:1/0", "log10", "1.5"]
 )
 def test_an_unknown_browsing_model_is_refused(spec):
-    with pytest.raises(ValueError, match='expected "10%", "25", "rbp:0.8" or "log2", got'):
+    with pytest.raises(ValueError, match=r'expected "10%", "25", "rbp:0\.8" or "log2", got'):
         browsing(spec)
 
 

@@ -218,8 +218,9 @@ class TestBundled:
         for label in ("toxicity", "insult"):
             p = found.column(label)[0]
             assert p[:2].min() > 5 * p[2:].max()
-            assert p[:2].min() > 0.2
             assert p[2:].max() < 0.05
+        threshold = bundled.artifact.about["figures"]["natural"]["threshold_at_1_percent_false_positives"]
+        assert found.column("toxicity")[0][:2].min() > threshold
 
     def test_naming_a_group_kindly_is_less_toxic_than_insulting(self, bundled: HarmClassifier) -> None:
         texts = [

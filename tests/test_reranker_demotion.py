@@ -97,7 +97,7 @@ POLICIES = pytest.mark.parametrize(
 
 
 @POLICIES
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=35)
 @given(worlds(), st.data())
 def test_a_full_demotion_lands_below_the_undemoted_median_of_its_request(
     policy: Policy, world: dict[str, Any], data: Any
@@ -120,7 +120,7 @@ def test_a_full_demotion_lands_below_the_undemoted_median_of_its_request(
 
 
 @POLICIES
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=35)
 @given(worlds(), st.sampled_from([10.0, 1e3, 1e6, 1e9]))
 def test_a_fully_demoted_post_never_gains_from_a_larger_engagement(
     policy: Policy, world: dict[str, Any], times: float
@@ -142,7 +142,7 @@ def test_a_fully_demoted_post_never_gains_from_a_larger_engagement(
 
 
 @POLICIES
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=35)
 @given(worlds())
 def test_no_boost_lifts_a_post_above_the_ceiling_of_its_demotion(policy: Policy, world: dict[str, Any]) -> None:
     """C11: score <= multiplier, because boosts are inside the bound."""
@@ -165,7 +165,7 @@ SLATES = (
 
 @pytest.mark.parametrize("changes", SLATES, ids=["as it is", "decay", "cap", "decay and cap", "moves", "removal"])
 @pytest.mark.parametrize("threads", [False, True], ids=["flat", "threads"])
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(worlds(), st.data())
 def test_raising_a_harm_never_moves_a_post_up(
     changes: list[str], threads: bool, world: dict[str, Any], data: Any
@@ -190,7 +190,7 @@ def test_raising_a_harm_never_moves_a_post_up(
         assert gone or after.position[row] >= before.position[row]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=35)
 @given(worlds(), st.data())
 def test_less_confidence_never_strengthens_a_demotion(world: dict[str, Any], data: Any) -> None:
     """Meta's published rule: the strength varies with the confidence of the prediction."""
@@ -204,7 +204,7 @@ def test_less_confidence_never_strengthens_a_demotion(world: dict[str, Any], dat
         assert (multiplier >= sure.demotions()[name] - 1e-15).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(worlds(), st.sampled_from([0.3, 0.9, 1.0]), st.data())
 def test_an_unscored_post_gets_exactly_the_policys_multiplier(world: dict[str, Any], given_one: float, data: Any) -> None:
     """Once, however many labels are unknown; a post that is known for some labels keeps their demotion."""

@@ -102,7 +102,13 @@ def examples(path: Path, n: int = 1200) -> None:
         aspect=np.where(np.arange(n) % 3 == 0, "cats", ""),
     ).write(path)
     (path.parent / "toxicity").mkdir()
-    table = pa.table({"text": texts, "perspective_toxicity": toxic * 0.5 + 0.1 * rng.random(n)})
+    table = pa.table(
+        {
+            "text": texts,
+            "split": ["gn", "gn", "gc", "gc"] * (n // 4),
+            "perspective_toxicity": toxic * 0.5 + 0.1 * rng.random(n),
+        }
+    )
     pq.write_table(table, path.parent / "toxicity" / "wiki_context_cat_large.parquet")
 
 

@@ -73,17 +73,12 @@ def evaluate_natural(
     """Toxicity at natural prevalence, beside the Perspective score that the data set carries."""
     rows = np.flatnonzero(texts.split == "natural_test")
     present = texts.target[rows, texts.labels.index("toxicity")] >= 0.5
-    table = pq.read_table(
-        data / "toxicity/wiki_context_cat_large.parquet", columns=["text", "perspective_toxicity"]
-    )
-    known = dict(
-        zip(
-            [normalised(str(text or "")) for text in table["text"].to_pylist()],
-            table["perspective_toxicity"].to_pylist(),
-            strict=True,
-        )
-    )
-    theirs = np.array([known[texts.text[int(i)]] for i in rows], dtype=np.float64)
+    table = pq.read_table(data / "toxicity/wiki_context_cat_large.parquet")
+    clean = [normalised(str(text or "")) for text in table["text"].to_pylist()]
+    score_of = dict(zip(clean, table["perspective_toxicity"].to_pylist(), strict=True))
+    split_of = dict(zip(clean, table["split"].to_pylist(), strict=True))
+    theirs = np.array([score_of[texts.text[int(i)]] for i in rows], dtype=np.float64)
+    alone = np.array([split_of[texts.text[int(i)]] == "gn" for i in rows])  # labelled without context
     ours = probability[rows]
     threshold = float(np.quantile(ours[~present], 1 - NATURAL_FALSE_POSITIVE_RATE))
     return {
@@ -94,6 +89,11 @@ def evaluate_natural(
         "average_precision": round(average_precision(ours, present), 4),
         "perspective_auroc": round(auroc(theirs, present), 4),
         "perspective_average_precision": round(average_precision(theirs, present), 4),
+        "without_context": {
+            "auroc": round(auroc(ours[alone], present[alone]), 4),
+            "perspective_auroc": round(auroc(theirs[alone], present[alone]), 4),
+            "n_positive": int(present[alone].sum()),
+        },
         "spearman_with_perspective": round(float(spearmanr(ours, theirs).statistic), 4),
         "threshold_at_1_percent_false_positives": round(threshold, 5),
         "recall_at_1_percent_false_positives": round(float((ours[present] > threshold).mean()), 4),

@@ -1,0 +1,187 @@
+"""The command line: what it writes, what it says, and what bad input gets."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reranker.anger import AngerBaseline
+from reranker.cli import main
+from reranker.pipeline import Reranker
+from reranker.presets import load_policy
+from reranker.reading import read_feed
+from reranker.results import ranking_to_arrow
+from reranker.sample import DOMAIN_RATINGS, make_sample
+from reranker.writing import write_feed
+
+
+@pytest.fixture(scope="module")
+def feeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small sample on disk: candidates and interactions."""
+    folder = tmp_path_factory.mktemp("feeds")
+    paths = (folder / "feeds.parquet", folder / "acts.parquet")
+    write_feed(make_sample(3, n_users=12, n_posts=200, n_requests=14), paths[0], interactions=paths[1])
+    return paths
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return int(stopped.value.code or 0)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a refused command prints."""
+    assert run(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_rank_writes_what_python_gives(feeds: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "ranking.parquet"
+    assert run("rank", feeds[0], "-p", "fb-2020-10", "--interactions", feeds[1], "-o", out) == 0
+    feed = read_feed(feeds[0], interactions=feeds[1])
+    ours = Reranker(load_policy("fb-2020-10"), baseline=AngerBaseline.fit(feed)).rank(feed)
+    assert pq.read_table(out).equals(ranking_to_arrow(ours), check_metadata=True)
+
+
+def test_scores_made_once_serve_rank_explain_and_check(
+    feeds: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "scores.parquet"
+    common = ("--interactions", feeds[1])
+    assert run("score", feeds[0], *common, "--domains", DOMAIN_RATINGS, "-o", scores) == 0
+    assert "low_quality_news" in capsys.readouterr().out
+    out = tmp_path / "ranking.jsonl"
+    assert run("rank", feeds[0], *common, "--scores", scores, "-o", out) == 0
+    first = json.loads(out.read_text().splitlines()[0])
+    assert first["policy"] == "harm-aware"
+    assert first["policy_digest"] == load_policy("harm-aware").digest
+    assert "ineffective demotions per 1,000: 0" in capsys.readouterr().out
+    post = (first["post_id"], "--request", first["request_id"])
+    assert run("explain", feeds[0], *post, *common, "--scores", scores, "--json") == 0
+    explained = json.loads(capsys.readouterr().out)
+    total = sum(term["amount"] for term in explained["terms"])
+    assert total == pytest.approx(explained["score"], abs=1e-9)
+    assert explained["rank"] == first["rank"]
+    assert run("explain", feeds[0], *post, *common, "--scores", scores) == 0
+    assert "harm-aware" in capsys.readouterr().out
+    assert run("policies", "check", "harm-aware", "--feeds", feeds[0], *common, "--scores", scores) == 0
+    assert "valid" in capsys.readouterr().out
+
+
+def test_compare_writes_a_report(
+    feeds: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    treatment = ("--set-treatment", "weights.angry=0")
+    arguments = ("--original", "fb-2018-h1", "--treatment", "fb-2018-h1", *treatment, "--model", "none")
+    assert (
+        run("compare", feeds[0], "--interactions", feeds[1], *arguments, "--truth", "is_toxic", "-o", out)
+        == 0
+    )
+    assert sorted(path.name for path in out.iterdir()) == [
+        "comparison.json",
+        "comparison.parquet",
+        "report.html",
+    ]
+    found = json.loads((out / "comparison.json").read_text())
+    assert found["original"]["digest"] == load_policy("fb-2018-h1").digest
+    assert "report:" in capsys.readouterr().out
+
+
+def test_sample_and_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    feed, acts = tmp_path / "f.parquet", tmp_path / "i.parquet"
+    assert run("sample", "-o", feed, "--interactions", acts) == 0
+    assert run("weights", feed, "--interactions", acts, "--policy", "fb-2017") == 0
+    assert "angry" in capsys.readouterr().out
+
+
+def test_import_facebook_makes_pools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posts = {
+        "post_id": ["a", "b", "c"],
+        "page": ["x", "x", "y"],
+        "created_at": pa.array([0, 1, 90_000_000_000], pa.timestamp("us")),
+        "likes": [10, 30, 5],
+        "angry": [0, 3, 1],
+        "comments": [1, 2, 3],
+        "shares": [0, 1, 1],
+    }
+    pq.write_table(pa.table(posts), tmp_path / "posts.parquet")
+    out = tmp_path / "feeds.parquet"
+    assert run("import", "facebook", tmp_path / "posts.parquet", "--pool", "day", "-o", out) == 0
+    assert "2 pools" in capsys.readouterr().out
+    assert read_feed(out).n_requests == 2
+
+
+def test_policies_list_show_diff(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("policies", "list") == 0
+    assert "harm-aware" in capsys.readouterr().out
+    assert run("policies", "show", "fb-2020-10") == 0
+    assert "W20" in capsys.readouterr().out
+    assert run("policies", "diff", "fb-2018-h1", "fb-2018-late") == 0
+    assert "weights.angry" in capsys.readouterr().out
+    assert run("policies", "diff", "proposal-2019-07-like", "proposal-2019-late") == 0
+    assert "rank alike" in capsys.readouterr().out
+
+
+def test_break_the_glass_is_recorded_and_reversible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit = tmp_path / "audit.jsonl"
+    who = ("--by", "on call", "--reason", "drill", "--audit", audit)
+    assert run("policies", "switch", "fb-2018-h1+live-boost", "break-the-glass", "--on", *who) == 0
+    on = capsys.readouterr().out.strip()
+    assert run("policies", "switch", on, "break-the-glass", "--off", *who) == 0
+    records = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [record["action"] for record in records] == ["on", "off"]
+    assert records[0]["digest_before"] == records[1]["digest_after"]
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    feeds: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.parquet"
+    assert 'did you mean "angry"' in refused(capsys, "rank", feeds[0], "--set", "weights.angri=0", "-o", out)
+    assert "expected signals as probabilities" in refused(capsys, "rank", feeds[0], "-p", "x-2026", "-o", out)
+    assert 'did you mean "harm-aware"' in refused(capsys, "rank", feeds[0], "-p", "harm-awre", "-o", out)
+    assert "nowhere.parquet" in refused(capsys, "rank", tmp_path / "nowhere.parquet", "-o", out)
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(feeds[0].read_bytes()[:2000])
+    assert "cut.parquet" in refused(capsys, "rank", cut, "-o", out)
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_bytes(b"request_id,post_id,like\nr,a,\xff\n")
+    assert "wrong.csv" in refused(capsys, "rank", wrong, "-o", out)
+    for text, told in (("nan", "like"), ("-3", "-3"), ("1e300", "like"), ("many", "many")):
+        bad = tmp_path / "bad.csv"
+        bad.write_text(f"request_id,post_id,like\nr,a,1\nr,b,{text}\n")
+        assert told in refused(capsys, "rank", bad, "-p", "fb-2018-h1", "-o", out)
+    twice = tmp_path / "twice.csv"
+    twice.write_text("request_id,post_id,like\nr,a,1\nr,a,2\n")
+    assert "each post once" in refused(capsys, "rank", twice, "-p", "fb-2018-h1", "-o", out)
+    assert "artifact" in refused(
+        capsys, "rank", feeds[0], "--interactions", feeds[1], "--model", tmp_path, "-o", out
+    )
+    assert not out.exists()
+
+
+def test_an_empty_feed_gives_an_empty_ranking(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text("request_id,post_id,like\n")
+    assert run("rank", empty, "-o", tmp_path / "r.parquet") == 0
+    assert pq.read_table(tmp_path / "r.parquet").num_rows == 0
+
+
+def test_a_policy_that_demotes_everything_is_refused(
+    feeds: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "strict.toml"
+    policy.write_text('schema = 1\nname = "strict"\nbase = "harm-aware"\n[unscored]\nmultiplier = 0.5\n')
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text("domain,score\nnever.example,0.1\n")
+    arguments = ("--model", "none", "--domains", ratings, "-p", policy, "-o", tmp_path / "r.parquet")
+    message = refused(capsys, "rank", feeds[0], *arguments)
+    assert "stay undemoted" in message
