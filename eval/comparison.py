@@ -5,19 +5,19 @@ read. What people would then do is not in the data and is not claimed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from eval.diagnostics import Diagnostics, diagnose
-from eval.exposure import browsing
+from eval.exposure import Browsing, browsing
 from eval.interval import LEVEL, N_RESAMPLES
 from eval.outcomes import Outcome
 from eval.provenance import PolicyFacts, clusters_of, feed_digest, policy_facts, reading_model, same_feed
 from eval.rows import ALL, Cell, Pair, Row, check_outcomes, measure_rows
-from eval.segments import Dimension, Mix, Segment, mixes_of, segments_of
-from reranker.feed import REQUEST_FIELDS
+from eval.segments import Dimension, Mix, mixes_of, segments_of
+from reranker.feed import REQUEST_FIELDS, Feed
 from reranker.presets import differences
 from reranker.ranking import Ranking
 
@@ -126,15 +126,7 @@ def compare(
     feed = same_feed(original, treatment)
     check_outcomes(outcomes, feed.n)
     models = tuple(dict.fromkeys(browsing(spec) for spec in (shown, *also)))
-    parts: list[Segment] = []
-    left_out: dict[str, int] = {}
-    for dimension in segments:
-        found, n_more = segments_of(feed, dimension)
-        parts += found if len(found) > 1 else ()
-        left_out |= {dimension: n_more} if n_more else {}
-    complete = [name for name in segments if name not in left_out and name not in REQUEST_FIELDS]
-    cells = [Cell(outcome, model, None) for model in models for outcome in outcomes]
-    cells += [Cell(outcome, models[0], part) for part in parts for outcome in outcomes]
+    cells, complete, left_out = _cells(feed, models, outcomes, segments)
     rows, exposures = measure_rows((original, treatment), cells, seed, n_resamples)
     context = context or Context()
     codes, kind = clusters_of(feed)
@@ -147,12 +139,7 @@ def compare(
         mixes=_mixes(cells, exposures, complete),
         diagnostics=diagnose(original, treatment, models[0]),
         browsing=tuple(model.name for model in models),
-        context=Context(
-            context.data,
-            context.ineffective,
-            context.demoted_with or reading_model(original, treatment),
-            context.measured_with,
-        ),
+        context=replace(context, demoted_with=context.demoted_with or reading_model(original, treatment)),
         cluster=kind,
         n_requests=feed.n_requests,
         n_clusters=len(np.unique(codes)),
@@ -162,6 +149,21 @@ def compare(
         seed=seed,
         n_resamples=n_resamples,
     )
+
+
+def _cells(
+    feed: Feed, models: Sequence[Browsing], outcomes: Sequence[Outcome], segments: Sequence[Dimension]
+) -> tuple[list[Cell], list[Dimension], dict[str, int]]:
+    """What to measure, the dimensions of candidates whose segments are all in it, and how many are not."""
+    cells = [Cell(outcome, model, None) for model in models for outcome in outcomes]
+    left_out: dict[str, int] = {}
+    for dimension in segments:
+        found, n_more = segments_of(feed, dimension)
+        if len(found) > 1:
+            cells += [Cell(outcome, models[0], part) for part in found for outcome in outcomes]
+        left_out |= {dimension: n_more} if n_more else {}
+    complete = [name for name in segments if name not in left_out and name not in REQUEST_FIELDS]
+    return cells, complete, left_out
 
 
 def _mixes(cells: Sequence[Cell], pairs: Sequence[Pair], complete: Sequence[Dimension]) -> tuple[Mix, ...]:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from eval.lexicon import Lexicon
+from models.taxonomy import LABELS
 from reranker.columns import FloatArray, closest, frozen
 from reranker.counting import count_interactions
 from reranker.feed import Feed
@@ -99,13 +100,17 @@ def standard_outcomes(
 
 
 def label_outcomes(harms: Harms | None) -> tuple[Outcome, ...]:
-    """The calibrated probability of each label that the classifier scored."""
+    """The calibrated probability of each label that the classifier scored.
+
+    Labels of bridging, humor and topic are context: to see more of them is no harm.
+    """
     if harms is None:
         return ()
+    harmful = {entry.name for entry in LABELS if entry.family not in ("bridging", "humor", "topic")}
     return tuple(
         Outcome(
             name=label,
-            kind="exposure",
+            kind="exposure" if label in harmful else "context",
             values=harms.posts.column(label)[0].astype(np.float64),
             meaning=f"estimated probability that a shown post has the label {label}",
             unit="probability",

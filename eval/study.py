@@ -109,7 +109,8 @@ def _notes(comparison: Comparison, treatment: Ranking, show_text: bool) -> list[
     for mover in (*comparison.diagnostics.down, *comparison.diagnostics.up):
         found = explain(treatment, mover.post_id, mover.request_id)
         largest = sorted(found.terms, key=lambda term: -abs(term.amount))[:N_TERMS]
-        note = Note(mover.post_id, found.sentences, tuple((t.name, t.amount) for t in largest))
+        terms = tuple((term.name, term.amount) for term in largest)
+        note = Note(mover.post_id, found.sentences, terms, request_id=mover.request_id)
         if show_text:
             feed = treatment.feed
             text = feed.text[int((feed.post_id.codes == feed.post_id.code_of(mover.post_id)).argmax())]

@@ -75,11 +75,15 @@ def number(value: float | None) -> str:
 
 
 def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
-    """Findings first, then what they do not cover, then warnings."""
+    """Findings first, those of an independent measure before the rest; then what they do not cover."""
     main = [
         row for row in comparison.rows if row.segment_by == ALL and row.browsing == comparison.browsing[0]
     ]
-    found = [_finding(row) for kind in ("exposure", "activity") for row in main if row.kind == kind]
+    own = set(comparison.own_ruler)
+    ordered = [row for row in main if row.kind == "exposure" and row.metric not in own]
+    ordered += [row for row in main if row.kind == "activity"]
+    ordered += [row for row in main if row.kind == "exposure" and row.metric in own]
+    found = [_finding(row) for row in ordered]
     disagreeing = [text for row in main if (text := _depends_on_model(row, comparison))]
     return (
         _summary(main),
@@ -176,7 +180,7 @@ def _notes(comparison: Comparison) -> list[Sentence]:
         notes.append(Sentence("note", text))
     for policy, value in sorted(comparison.context.ineffective.items()):
         if value is not None:
-            text = f"Of 1,000 strong demotions of the {policy} policy, {number(value)} did not work."
+            text = f"Of 1,000 full demotions of the {policy} policy, {number(value)} did not work."
             notes.append(Sentence("warning" if value > 0 else "note", text))
     return notes
 

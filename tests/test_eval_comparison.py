@@ -253,10 +253,10 @@ def test_changing_the_weight_of_anger_warns_against_anger_as_a_measure_of_harm()
 def test_ineffective_demotions_and_terms_without_data_are_told():
     found = run(context=Context(ineffective={"original": 12.0, "treatment": 0.0, "other": None}))
     sentences = verdict(found)
-    told = [(s.tone, s.text) for s in sentences if "strong demotions" in s.text]
+    told = [(s.tone, s.text) for s in sentences if "full demotions" in s.text]
     assert told == [
-        ("warning", "Of 1,000 strong demotions of the original policy, 12.00 did not work."),
-        ("note", "Of 1,000 strong demotions of the treatment policy, 0 did not work."),
+        ("warning", "Of 1,000 full demotions of the original policy, 12.00 did not work."),
+        ("note", "Of 1,000 full demotions of the treatment policy, 0 did not work."),
     ]
     assert "Both policies have terms that this data cannot score: care, haha" in texts(found)
     feed = feed_from_columns(columns())

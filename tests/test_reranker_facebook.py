@@ -56,7 +56,7 @@ def test_days_become_requests_in_order_of_time(posts):
     )
     assert feed.request_id.to_list() == ["2016-05-01", "2016-05-02", "2017-01-01"]
     assert feed.post_id.to_list() == ["b", "c", "a", "d"]
-    assert feed.text.to_list() == ["title", "title", "hello", None]
+    assert feed.text.to_list() == ["title", "title", "hello\nt", None]
     assert feed.author.to_list() == feed.publisher.to_list() == ["one", "two", "one", None]
     assert feed.media.tolist() == [MEDIA_TYPES.index("live_video"), -1, MEDIA_TYPES.index("text"), -1]
     assert feed.urls.to_list() == ["http://a.com"]
