@@ -90,7 +90,9 @@ class Comparison:
         return tuple(
             outcome.name
             for outcome in self.outcomes
-            if outcome.model is not None and demoted & (measured or set(outcome.model.split("+")))
+            if outcome.kind == "exposure"
+            and outcome.model is not None
+            and demoted & (measured or set(outcome.model.split("+")))
         )
 
 

@@ -42,6 +42,8 @@ class Sentence:
 
 def in_words(metric: str) -> str:
     """A metric's name in a sentence."""
+    if metric.startswith("is_"):
+        return f"{metric.removeprefix('is_').replace('_', ' ')} (known)"
     return TITLES.get(metric, metric.removeprefix("media_").replace("_", " "))
 
 
@@ -197,8 +199,8 @@ def _warnings(comparison: Comparison, main: list[Row]) -> list[Sentence]:
         row.metric == "angry_share" for row in main
     ):
         texts.append(
-            "The weight of the angry reaction is what was changed. A lower share of angry reactions shows "
-            "that the setting works; it does not show by itself that harm fell."
+            "The weight of the angry reaction is among what was changed. A lower share of angry reactions "
+            "shows that the setting works; it does not show by itself that harm fell."
         )
     texts += [text for row in main if (text := _unscored(row))]
     if 2 <= comparison.n_clusters < FEW_CLUSTERS:

@@ -237,7 +237,8 @@ def _study(feed: Feed, harms: Harms | None, arms: Any, outcomes: Any, output: Pa
         if row.segment_by == "all" and row.browsing == study.comparison.browsing[0] and row.kind != "context":
             table.add_row(*_change_cells(row), style=_STYLES.get(row.status))
     console.print(table)
-    for sentence in study.sentences[:6]:
+    console.print(study.sentences[0].text, markup=False, highlight=False)
+    for sentence in [one for one in study.sentences[1:] if one.tone in ("worse", "open")][:8]:
         console.print(f"- {sentence.text}", markup=False, highlight=False)
     _print_unscored(study.treatment)
     console.print(f"report: {study.files[-1]}", soft_wrap=True, markup=False)

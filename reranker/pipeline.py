@@ -268,13 +268,17 @@ def _unscored_terms(
 ) -> tuple[str, ...]:
     """Harm terms that could not be scored, in words."""
     terms: list[str] = []
+    by_count: dict[int, list[str]] = {}
     for label in policy.used_labels():
         if harms is None or label not in harms.posts.labels:
-            terms.append(f"label {label}")
+            by_count.setdefault(feed.n, []).append(label)
         else:
             n_unscored = int(np.isnan(harms.posts.column(label)[0]).sum())
-            if n_unscored:
-                terms.append(f"label {label} for {n_unscored} of {feed.n} candidates")
+            by_count.setdefault(n_unscored, []).append(label)
+    for count, labels in by_count.items():
+        if count:
+            some = "" if count == feed.n else f" for {count} of {feed.n} candidates"
+            terms.append(f"{'label' if len(labels) == 1 else 'labels'} {', '.join(labels)}{some}")
     if policy.value.comment_toxicity and (harms is None or bool(np.isnan(harms.comment_toxicity).all())):
         terms.append("tone of comments (interactions)")
     if policy.anger is not None and feed.n:

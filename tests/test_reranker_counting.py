@@ -136,7 +136,11 @@ def test_long_and_avatar_comments_are_counted_on_top_of_their_kind() -> None:
 
 def test_a_dropped_signal_is_as_if_it_had_never_been_measured() -> None:
     """W16: remove_angry is not weight 0."""
-    acts = {"post_id": ["a"] * 4, "kind": ["angry", "like", "comment", "comment"], "text": [None, None, "b", "c d"]}
+    acts = {
+        "post_id": ["a"] * 4,
+        "kind": ["angry", "like", "comment", "comment"],
+        "text": [None, None, "b", "c d"],
+    }
     feed = feed_of(acts | {"is_avatar": [False, False, True, False]})
     drop = ['drop=["angry", "avatar_comment", "long_comment"]', "levers.long_comment_tokens=2"]
     policy = load_policy("fb-2018-h1", drop)
@@ -167,7 +171,14 @@ def test_a_post_shown_in_several_requests_has_its_acts_in_each() -> None:
 
 
 WORTH = {"like": 1, "love": 5, "angry": 5, "comment": 15, "rsvp": 15, "reshare": 5}
-CLOSE = {"close_friend": 1.0, "friend": 1.0, "group_member": 0.5, "follower": 1.0, "page": 1.0, "stranger": 0.3}
+CLOSE = {
+    "close_friend": 1.0,
+    "friend": 1.0,
+    "group_member": 0.5,
+    "follower": 1.0,
+    "page": 1.0,
+    "stranger": 0.3,
+}
 
 act_rows = st.lists(
     st.tuples(

@@ -144,7 +144,9 @@ def test_a_fully_demoted_post_never_gains_from_a_larger_engagement(
 @POLICIES
 @settings(deadline=None, max_examples=35)
 @given(worlds())
-def test_no_boost_lifts_a_post_above_the_ceiling_of_its_demotion(policy: Policy, world: dict[str, Any]) -> None:
+def test_no_boost_lifts_a_post_above_the_ceiling_of_its_demotion(
+    policy: Policy, world: dict[str, Any]
+) -> None:
     """C11: score <= multiplier, because boosts are inside the bound."""
     for media in ("live_video", "text"):
         ranking = rank(world, policy, media=[media] * len(world["like"]))
@@ -163,7 +165,9 @@ SLATES = (
 )
 
 
-@pytest.mark.parametrize("changes", SLATES, ids=["as it is", "decay", "cap", "decay and cap", "moves", "removal"])
+@pytest.mark.parametrize(
+    "changes", SLATES, ids=["as it is", "decay", "cap", "decay and cap", "moves", "removal"]
+)
 @pytest.mark.parametrize("threads", [False, True], ids=["flat", "threads"])
 @settings(deadline=None, max_examples=20)
 @given(worlds(), st.data())
@@ -206,7 +210,9 @@ def test_less_confidence_never_strengthens_a_demotion(world: dict[str, Any], dat
 
 @settings(deadline=None, max_examples=20)
 @given(worlds(), st.sampled_from([0.3, 0.9, 1.0]), st.data())
-def test_an_unscored_post_gets_exactly_the_policys_multiplier(world: dict[str, Any], given_one: float, data: Any) -> None:
+def test_an_unscored_post_gets_exactly_the_policys_multiplier(
+    world: dict[str, Any], given_one: float, data: Any
+) -> None:
     """Once, however many labels are unknown; a post that is known for some labels keeps their demotion."""
     policy = load_policy("harm-aware", [f"unscored.multiplier={given_one}"])
     world["probability"][:, :] = np.nan
@@ -302,9 +308,20 @@ CURVE = Curve(start=0.4, line=0.8, floor=0.1)
 
 @pytest.mark.parametrize(
     ("p", "confidence", "multiplier"),
-    [(0.0, 1, 1.0), (0.4, 1, 1.0), (0.5, 1, 0.775), (0.6, 1, 0.55), (0.8, 1, 0.1), (1.0, 1, 0.1), (0.8, 0.5, 0.55), (0.8, 0, 1.0)],
+    [
+        (0.0, 1, 1.0),
+        (0.4, 1, 1.0),
+        (0.5, 1, 0.775),
+        (0.6, 1, 0.55),
+        (0.8, 1, 0.1),
+        (1.0, 1, 0.1),
+        (0.8, 0.5, 0.55),
+        (0.8, 0, 1.0),
+    ],
 )
-def test_the_borderline_curve_falls_from_start_to_line(p: float, confidence: float, multiplier: float) -> None:
+def test_the_borderline_curve_falls_from_start_to_line(
+    p: float, confidence: float, multiplier: float
+) -> None:
     """C2: 1 - confidence * .9 * (p - .4) / .4 between, and distribution declines towards the line."""
     got = borderline(np.array([p]), np.array([float(confidence)]), CURVE)
     assert got == pytest.approx([multiplier])

@@ -65,7 +65,8 @@ def test_one_unit_is_worth_its_likes(policy: str, signal: str, worth: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("relation", "worth"), [("group_member", 5.0), ("stranger", 3.0), ("friend", 10.0), ("close_friend", 10.0), (None, 10.0)]
+    ("relation", "worth"),
+    [("group_member", 5.0), ("stranger", 3.0), ("friend", 10.0), ("close_friend", 10.0), (None, 10.0)],
 )
 def test_totals_are_multiplied_by_the_closeness_of_the_author(relation: str | None, worth: float) -> None:
     """W10, W11."""
@@ -147,7 +148,13 @@ COUNTRIES, LANGUAGES = (None, "MM", "IN", "US"), (None, "my", "en")
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(COUNTRIES), st.lists(st.sampled_from(LANGUAGES), min_size=1, max_size=4)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(COUNTRIES), st.lists(st.sampled_from(LANGUAGES), min_size=1, max_size=4)),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_overrides_by_country_and_language_equal_a_table_lookup(requests: list[Any]) -> None:
     """E17, E24: language stands above country, country above the policy's own weights."""
     rows = [(i, country, lang) for i, (country, langs) in enumerate(requests) for lang in langs]
@@ -191,7 +198,9 @@ def columns_of(rows: list[Any]) -> dict[str, Any]:
 
 @settings(deadline=None)
 @given(feeds_of_counts, st.floats(0, 1))
-def test_a_blend_is_the_old_scale_at_zero_the_new_at_one_and_linear_between(rows: list[Any], alpha: float) -> None:
+def test_a_blend_is_the_old_scale_at_zero_the_new_at_one_and_linear_between(
+    rows: list[Any], alpha: float
+) -> None:
     """E14."""
     columns = columns_of(rows)
     new, old = (ranked(name, **columns).engagement for name in ("fb-2018-h1", "fb-2017"))
@@ -203,7 +212,9 @@ def test_a_blend_is_the_old_scale_at_zero_the_new_at_one_and_linear_between(rows
 
 def test_a_blend_weighs_the_acts_by_each_scales_own_closeness() -> None:
     """W33, E14: 10 likes of strangers are 3 under the new scale and 10 under the old one."""
-    acts = interactions_from_columns({"post_id": ["p0"] * 10, "kind": ["like"] * 10, "relation": ["stranger"] * 10})
+    acts = interactions_from_columns(
+        {"post_id": ["p0"] * 10, "kind": ["like"] * 10, "relation": ["stranger"] * 10}
+    )
     feed = feed_from_columns(one_request(1), interactions=acts)
     assert Reranker(load_policy("strength-scaled")).rank(feed).engagement.tolist() == [6.5]
 
@@ -267,7 +278,10 @@ def guarded_by_hand(parts: FloatArray, most: float) -> FloatArray:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 10**6)] * 3), min_size=1, max_size=8), st.sampled_from([0.5, 0.6, 0.7, 0.9]))
+@given(
+    st.lists(st.tuples(*[st.integers(0, 10**6)] * 3), min_size=1, max_size=8),
+    st.sampled_from([0.5, 0.6, 0.7, 0.9]),
+)
 def test_no_signal_carries_more_than_the_guards_share_of_a_request(rows: list[Any], most: float) -> None:
     """W32, against a loop; afterwards the largest share is at most the guard's."""
     like, love, angry = (list(column) for column in zip(*rows, strict=True))
@@ -279,7 +293,12 @@ def test_no_signal_carries_more_than_the_guards_share_of_a_request(rows: list[An
 def test_the_guard_leaves_a_request_of_one_signal_alone_and_looks_at_each_request_by_itself() -> None:
     """W32: comment spam of 1000 comments at 15 is cut to .7 / .3 of the 30 likes, so to 70."""
     feed = feed_from_columns(
-        {"request_id": ["r", "r", "s"], "post_id": ["a", "b", "a"], "like": [10, 20, 0], "comment": [1000, 0, 1000]}
+        {
+            "request_id": ["r", "r", "s"],
+            "post_id": ["a", "b", "a"],
+            "like": [10, 20, 0],
+            "comment": [1000, 0, 1000],
+        }
     )
     found = Reranker(load_policy("fb-2018-h1", ["guard.max_signal_share=0.7"])).rank(feed)
     assert found.engagement.tolist() == pytest.approx([10 + 70, 20, 15000])
@@ -290,7 +309,9 @@ def test_counts_and_probabilities_are_not_taken_for_one_another() -> None:
         ranked("x-2026", like=[5])
     with pytest.raises(FeedError, match="expected signals as counts, got probabilities"):
         ranked("fb-2018-h1", 'score.expects="counts"', like=[0.5], kind="probabilities")
-    assert ranked("x-2026", like=[0.5], report=[0.01], kind="probabilities").score.tolist() == pytest.approx([-2.09])
+    assert ranked("x-2026", like=[0.5], report=[0.01], kind="probabilities").score.tolist() == pytest.approx(
+        [-2.09]
+    )
 
 
 def unscored(policy: str, *settings_of: str, **columns: Any) -> tuple[str, ...]:

@@ -58,7 +58,9 @@ def test_every_number_of_a_preset_names_its_row_or_is_marked_as_an_assumption(na
     del content["schema"]
     for path in numbers("", content):
         parts = path.split(".")
-        source = next((sources[p] for i in range(len(parts)) if (p := ".".join(parts[: i + 1])) in sources), "")
+        source = next(
+            (sources[p] for i in range(len(parts)) if (p := ".".join(parts[: i + 1])) in sources), ""
+        )
         assert re.search(r"\b[WEC]\d+\b|assumption|published code", source), path
     for key in sources:
         assert any(path == key or path.startswith(f"{key}.") for path in [*numbers("", content), key])
@@ -67,7 +69,9 @@ def test_every_number_of_a_preset_names_its_row_or_is_marked_as_an_assumption(na
 
 def test_a_number_without_a_source_is_found(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('schema = 1\nname = "mine"\n[weights]\nlike = 1\nlove = 2\n[sources]\n"weights.like" = "W3"\n')
+    file.write_text(
+        'schema = 1\nname = "mine"\n[weights]\nlike = 1\nlove = 2\n[sources]\n"weights.like" = "W3"\n'
+    )
     assert numbers_without_source(str(file)) == ["weights.love"]
 
 
@@ -97,7 +101,10 @@ def test_2018_the_scale_is_that_of_the_documents() -> None:
     assert max(policy.weights.values()) == 30
     assert policy.weights["comment"] == 15
     assert (policy.relationship["group_member"], policy.relationship["stranger"]) == (0.5, 0.3)
-    assert (policy.significance.min_unique_tokens, policy.significance.media_counts_for_comments) == (5, False)
+    assert (policy.significance.min_unique_tokens, policy.significance.media_counts_for_comments) == (
+        5,
+        False,
+    )
     assert not policy.filters.deleted
 
 
@@ -110,7 +117,9 @@ def test_2018_the_scale_is_that_of_the_documents() -> None:
         pytest.param("proposal-2019-late", same(4) | {"angry": 1, "wow": 1, "haha": 1}, id="W15"),
         pytest.param("fb-2020-early", same(1.5), id="W17"),
         pytest.param("fb-2020-angry-half", same(1.5) | {"angry": 0.5}, id="W19"),
-        pytest.param("fb-2020-10", {"love": 2, "care": 2, "sad": 2, "haha": 1.5, "wow": 1.5, "angry": 0}, id="W20"),
+        pytest.param(
+            "fb-2020-10", {"love": 2, "care": 2, "sad": 2, "haha": 1.5, "wow": 1.5, "angry": 0}, id="W20"
+        ),
         pytest.param(
             "angry-negative",
             {"love": 2, "care": 2, "sad": 2, "haha": 1.5, "wow": 1.5, "angry": -1},
@@ -118,7 +127,9 @@ def test_2018_the_scale_is_that_of_the_documents() -> None:
         ),
     ],
 )
-def test_each_later_scale_changes_the_reactions_and_keeps_the_rest(name: str, weights: dict[str, float]) -> None:
+def test_each_later_scale_changes_the_reactions_and_keeps_the_rest(
+    name: str, weights: dict[str, float]
+) -> None:
     """W12, W14, W15, W16, W17, W19, W20, W36."""
     policy, first = load_policy(name), load_policy("fb-2018-h1")
     assert reactions(policy) == weights
@@ -134,7 +145,10 @@ def test_autumn_2020_filters_deleted_and_single_character_comments() -> None:
         "deleted": False,
         "single_character_comment": False,
     }
-    assert load_policy("fb-2020-10").filters.model_dump() == {"deleted": True, "single_character_comment": True}
+    assert load_policy("fb-2020-10").filters.model_dump() == {
+        "deleted": True,
+        "single_character_comment": True,
+    }
 
 
 def test_removing_angry_drops_the_signal_and_keeps_the_scale() -> None:
@@ -232,7 +246,11 @@ def test_differences_are_the_keys_that_differ() -> None:
         ("fb-2017", ["weights.angry"], "--set: expected key=value"),
         ("fb-2017", ["=1"], "--set: expected key=value"),
         ("fb-2017", ["weights.angry=lots"], "--set weights.angry: expected a TOML value"),
-        ("fb-2017", ["weights.angyr=0"], r'fb-2017 with weights.angyr=0: weights: unknown signal "angyr"; did'),
+        (
+            "fb-2017",
+            ["weights.angyr=0"],
+            r'fb-2017 with weights.angyr=0: weights: unknown signal "angyr"; did',
+        ),
     ],
 )
 def test_a_policy_that_cannot_be_read_says_why(spec: str, settings: list[str], message: str) -> None:
@@ -244,14 +262,22 @@ def test_a_file_may_stand_on_a_preset_or_on_a_file_beside_it(tmp_path: Path) -> 
     (tmp_path / "low.toml").write_text('schema = 1\nname = "low"\nbase = "fb-2017"\n[weights]\nlove = 3\n')
     (tmp_path / "high.toml").write_text('schema = 1\nname = "high"\nbase = "low.toml"\n[weights]\nsad = 2\n')
     policy = load_policy(str(tmp_path / "high.toml"), ["weights.like=2"])
-    assert (policy.name, policy.weights["love"], policy.weights["sad"], policy.weights["wow"]) == ("high", 3, 2, 5)
+    assert (policy.name, policy.weights["love"], policy.weights["sad"], policy.weights["wow"]) == (
+        "high",
+        3,
+        2,
+        5,
+    )
     assert policy.weights["like"] == 2
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'schema = 1\nname = "loop"\nbase = "loop.toml"\n', "expected the name of a policy at most 5 levels up"),
+        (
+            b'schema = 1\nname = "loop"\nbase = "loop.toml"\n',
+            "expected the name of a policy at most 5 levels up",
+        ),
         (b"schema = 1\nname = 'x'\nbase = 3\n", "base: expected the name of a policy"),
         (b"schema = ", "expected TOML in UTF-8"),
         (b"name = '\xff'", "expected TOML in UTF-8"),

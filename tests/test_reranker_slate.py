@@ -93,7 +93,9 @@ def test_author_counts_are_the_authors_posts_above_less_the_removed(drawn: Any, 
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 5), st.data())
-def test_no_post_moves_more_than_the_limit_below_its_original_place(sizes: list[int], most: int, data: Any) -> None:
+def test_no_post_moves_more_than_the_limit_below_its_original_place(
+    sizes: list[int], most: int, data: Any
+) -> None:
     """Always feasible, and a permutation; where the wish is within the limit it is left as it is."""
     offsets = offsets_of(sizes)
     original = np.array([p for s in sizes for p in data.draw(st.permutations(range(s)))], dtype=np.int64)
@@ -127,7 +129,9 @@ def test_the_limited_order_puts_the_wished_first_wherever_nothing_is_due(n: int,
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=3), st.data())
-def test_replies_stand_under_what_they_reply_to_in_the_order_of_their_siblings(sizes: list[int], data: Any) -> None:
+def test_replies_stand_under_what_they_reply_to_in_the_order_of_their_siblings(
+    sizes: list[int], data: Any
+) -> None:
     """C7. Parents may form circles, and rows may have been removed from the order."""
     offsets = offsets_of(sizes)
     parent = np.array(

@@ -31,7 +31,9 @@ def harms_of(probability: Any, tone: Any = None) -> Harms:
     values = np.asarray(probability, dtype=np.float32)
     confidence = np.where(np.isnan(values), np.nan, 1.0)
     n = len(values)
-    return Harms(HarmScores(HARMS, values, confidence, "test"), np.asarray(tone if tone is not None else [np.nan] * n))
+    return Harms(
+        HarmScores(HARMS, values, confidence, "test"), np.asarray(tone if tone is not None else [np.nan] * n)
+    )
 
 
 def rank(feed: Feed, harms: Harms | None, *changes: str) -> Ranking:
@@ -42,7 +44,9 @@ rows = st.integers(1, 5).flatmap(
     lambda n: st.tuples(
         st.lists(st.tuples(*[st.integers(0, 10**9)] * len(COUNTS)), min_size=n, max_size=n),
         st.lists(
-            st.lists(st.floats(0, 1, width=32), min_size=len(HARMS), max_size=len(HARMS)), min_size=n, max_size=n
+            st.lists(st.floats(0, 1, width=32), min_size=len(HARMS), max_size=len(HARMS)),
+            min_size=n,
+            max_size=n,
         ),
         st.lists(st.none() | st.floats(0, 1), min_size=n, max_size=n),
     )

@@ -1,0 +1,55 @@
+"""The documents say what the code holds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from reranker.assembly import feed_from_columns
+from reranker.presets import preset_names
+from reranker.writing import write_feed
+
+ROOT = Path(__file__).parent.parent
+
+
+def cited(text: str) -> set[str]:
+    """Row names such as W3, with ranges such as W27-W31 spelled out."""
+    found = set(re.findall(r"\b[WEC]\d+\b", text))
+    for letter, first, last in re.findall(r"\b([WEC])(\d+)-[WEC](\d+)\b", text):
+        found |= {f"{letter}{i}" for i in range(int(first), int(last) + 1)}
+    return found
+
+
+def test_every_row_that_policies_and_code_cite_is_on_the_sources_page() -> None:
+    known = cited((ROOT / "docs" / "sources.md").read_text("utf-8"))
+    files = [*(ROOT / "reranker").glob("**/*.toml"), *(ROOT / "reranker").glob("*.py")]
+    used = set().union(*(cited(path.read_text("utf-8")) for path in files))
+    assert used - known == set()
+
+
+def test_the_readme_counts_the_presets() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert f"{len(preset_names())} presets and overlays" in text
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_readmes_code_runs(tmp_path: Path) -> None:
+    """In a folder of its own, as a user would type it."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    texts = ["Thank you all for the help.", "You are a pathetic idiot."]
+    columns = {"request_id": ["r", "r"], "post_id": ["a", "b"], "text": texts, "like": [3, 9]}
+    write_feed(feed_from_columns(columns), tmp_path / "feeds.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        check=True,
+    )
+    assert done.stdout.startswith("['a', 'b']")
