@@ -66,7 +66,7 @@ def count_interactions(feed: Feed, policy: Policy) -> InteractionCounts | None:
     row, act = row[known], act[known]
     extra_rows, extra_kinds, extra_acts = [row], [kind[act]], [act]
     for name, mark in (("long_comment", _long(acts, policy)), ("avatar_comment", acts.is_avatar)):
-        if name in policy.drop:
+        if name in policy.drop or name not in names:
             continue
         again = mark[act] & _is_comment(acts)[act]
         extra_rows.append(row[again])
@@ -86,7 +86,8 @@ def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tup
     names = tuple(
         dict.fromkeys(made for name in acts.kind.values for made in (name, *_MADE_FROM.get(name, ())))
     )
-    names = tuple(dict.fromkeys((*names, "long_comment", "avatar_comment")))
+    if "comment" in names or "reply" in names:
+        names = tuple(dict.fromkeys((*names, "long_comment", "avatar_comment")))
     unique = _per_text(acts.text, n_unique_tokens) >= policy.significance.min_unique_tokens
     written = _per_text(acts.text, lambda text: len(text.strip())) > 0
     pictured = acts.has_photo | acts.has_video

@@ -45,7 +45,7 @@ def measured(feed: Feed, baseline: AngerBaseline = NOTHING, **changes: Any) -> A
     st.sampled_from([1.0, 3.0, 10.0]),
 )
 def test_the_posterior_is_scipys_beta(counts: list[tuple[int, int]], rate: float, ratio: float) -> None:
-    """W13: Beta(50 base + angry, 50 (1 - base) + others) beyond min(ratio * base, .95), 0 if its mean is not."""
+    """W13: Beta(50 base + angry, 50 (1 - base) + others) beyond min(ratio * base, .95), or 0 below."""
     angry, like = (list(column) for column in zip(*counts, strict=True))
     got = measured(feed_of(angry=angry, like=like), prior_rate=rate, ratio=ratio).p_exceeds
     for p, n_angry, n_like in zip(got, angry, like, strict=True):

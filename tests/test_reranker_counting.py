@@ -221,3 +221,10 @@ def test_a_long_comment_can_weigh_more() -> None:
     feed = feed_of({"post_id": ["a"], "kind": ["comment"], "text": [text], "relation": ["group_member"]})
     policy = load_policy("fb-2018-h1", ["weights.long_comment=7", "levers.long_comment_tokens=8"])
     assert Reranker(policy).rank(feed).engagement.tolist() == [18.5]
+
+
+def test_a_total_of_long_comments_may_stand_beside_acts_that_are_no_comments() -> None:
+    """W27."""
+    feed = feed_of({"post_id": ["a"], "kind": ["rsvp"]}, long_comment=[2])
+    policy = load_policy("fb-2018-h1", ["weights.long_comment=7"])
+    assert Reranker(policy).rank(feed).engagement.tolist() == [29.0]

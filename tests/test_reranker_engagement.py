@@ -116,7 +116,7 @@ def test_the_sweep_of_the_angry_weight_gives_the_published_scores_and_orders(
 def test_the_score_mass_of_angry_at_the_documents_weekly_counts(policy: str, share: float) -> None:
     """D18, W18, W2: 63 billion likes, 11 billion love at five likes, 429 million angry at 5, 4, 1.5.
 
-    5 * .429 / (63 + 5 * 11 + 5 * .429) = 2.145 / 120.145. At 4: 1.716 / 108.716; in D18 love moves with angry.
+    5 * .429 / (63 + 5 * 11 + 5 * .429) = 2.145 / 120.145. At 4: 1.716 / 108.716; in D18 love moves too.
     """
     feed = feed_from_columns(one_request(1, like=[63e9], love=[11e9], angry=[429e6]))
     found = {name: carried for name, _, _, carried in effective_weights(feed, load_policy(policy))}

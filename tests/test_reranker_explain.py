@@ -271,3 +271,4 @@ def test_a_post_or_request_that_is_not_there_is_refused() -> None:
         explain(ranking, "post-a")
     assert explain(ranking, "post-a", "s").score == 2
     assert explain(ranking, "post-b").request_id == "t"
+    assert ranking.explain("post-b") == explain(ranking, "post-b")

@@ -167,7 +167,7 @@ def test_the_presets_are_a_timeline() -> None:
 
 
 def test_harm_aware_holds_what_its_description_says() -> None:
-    """W20, W26, W32, E24: angry nothing, bounded, full demotions to zero, a guard, haha nothing in Myanmar."""
+    """W20, W26, W32, E24: angry nothing, bounded, full demotions to zero, a guard, no haha in Myanmar."""
     policy = load_policy("harm-aware")
     assert policy.weights["angry"] == 0
     assert policy.score.bounded

@@ -106,9 +106,10 @@ def test_a_ranking_is_a_table_of_shown_then_removed_posts_with_what_made_it() ->
     ranking = ranking_of()
     table = ranking_to_arrow(ranking)
     rows = table.to_pylist()
-    # a has .95 endorsed likes of 1; c has 5, halved by toxicity .2 halfway from .1 to .3: b is gone
+    # c is bounded below 1/2 and halved by toxicity .2, which is halfway
+    # from .1 to .3, and a 0.95 likes, more than 1/4; b is beyond the removal line
     shown = [(row["post_id"], row["rank"], row["original_rank"], row["removed"]) for row in rows]
-    assert shown == [("c", 1, 3, False), ("a", 2, 1, False), ("b", None, 2, True)]
+    assert shown == [("a", 1, 1, False), ("c", 2, 3, False), ("b", None, 2, True)]
     for row in rows:
         at = "abc".index(row["post_id"])
         assert row["score"] == ranking.score[at]

@@ -1,5 +1,6 @@
 """Rules on the order of one request, each against a picker in plain Python."""
 
+from itertools import pairwise, permutations
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_rows_are_sorted_by_score_and_ties_by_the_tie_break(drawn: Any) -> None:
     offsets = offsets_of(sizes)
     expected = [
         row
-        for low, high in zip(offsets[:-1], offsets[1:], strict=True)
+        for low, high in pairwise(offsets.tolist())
         for row in sorted(range(low, high), key=lambda row: (-score[row], ties[row]))
     ]
     assert sort_requests(score, ties, offsets).tolist() == expected
@@ -67,7 +68,7 @@ def test_author_decay_is_the_greedy_picker(drawn: Any, decay: float, floor: floa
     factor = author_decay(author_counts(order, column, np.zeros(len(score), dtype=bool), offsets), rule)
     lowered = np.where(score >= 0, score * factor, score * (2 - factor))
     got = sort_requests(lowered, ties, offsets)
-    for low, high in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+    for low, high in pairwise(offsets.tolist()):
         expected = greedy(list(range(low, high)), score, author, ties, decay, floor)
         mine = got[low:high].tolist()
         # scores that tie between authors after the decay may stand either way; worth by worth they agree
@@ -82,7 +83,7 @@ def test_author_counts_are_the_authors_posts_above_less_the_removed(drawn: Any, 
     removed = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), dtype=bool)
     order = sort_requests(score, ties, offsets)
     got = author_counts(order, StringColumn.from_values(author), removed, offsets)
-    for low, high in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+    for low, high in pairwise(offsets.tolist()):
         seen: dict[str, int] = {}
         for row in order[low:high].tolist():
             if removed[row] or author[row] is None:
@@ -103,7 +104,7 @@ def test_no_post_moves_more_than_the_limit_below_its_original_place(
         [low + np.array(data.draw(st.permutations(range(s)))) for low, s in zip(offsets, sizes, strict=False)]
     )
     limited = limit_moves(order, original, offsets, most)
-    for low, high in zip(offsets[:-1], offsets[1:], strict=True):
+    for low, high in pairwise(offsets.tolist()):
         wished, mine = order[low:high].tolist(), limited[low:high].tolist()
         assert sorted(mine) == sorted(wished)
         assert all(place <= original[row] + most for place, row in enumerate(mine))
@@ -118,8 +119,6 @@ def test_the_limited_order_puts_the_wished_first_wherever_nothing_is_due(n: int,
     original = np.array(data.draw(st.permutations(range(n))), dtype=np.int64)
     order = np.array(data.draw(st.permutations(range(n))), dtype=np.int64)
     wish = {row: place for place, row in enumerate(order.tolist())}
-    from itertools import permutations
-
     feasible = [
         rows for rows in permutations(range(n)) if all(at <= original[row] + 1 for at, row in enumerate(rows))
     ]
