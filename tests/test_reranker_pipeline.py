@@ -535,3 +535,15 @@ def test_scorers_are_loaded_by_name_and_refused_with_a_reason(tmp_path: Path) ->
         load_scorer(None, file)
     with pytest.raises(LoadError):
         load_scorer(str(tmp_path / "no-such-model"), None, device="cpu")
+
+
+def test_a_classifier_and_ratings_are_joined_and_derived_labels_added(tmp_path: Path) -> None:
+    """E1: the five categories are products of a topic and a harm, the domain's rating among them."""
+    file = tmp_path / "ratings.csv"
+    file.write_text("domain,score\nbad.example,0.1\n")
+    scorer = load_scorer("bundled", file, device="cpu")
+    assert scorer is not None
+    scores = scorer(Content(text=["Vote!"], language=["en"], urls=[["https://bad.example/1"]]))
+    civic, low = scores.column("civic")[0], scores.column("low_quality_news")[0]
+    assert scores.column("civic_low_quality_news")[0] == pytest.approx(civic * low)
+    assert low == pytest.approx([0.9])
