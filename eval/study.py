@@ -11,7 +11,7 @@ from eval.report import write_report
 from eval.sweep import Sweep, sweep_angry
 from eval.verdict import Sentence, verdict
 from reranker.anger import AngerBaseline
-from reranker.effectiveness import measure_effectiveness
+from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.explain import explain
 from reranker.feed import Feed
 from reranker.pipeline import Reranker
@@ -71,9 +71,14 @@ def run_study(
         data: a name for the data, for the report.
         show_text: put snippets of the movers' texts on the page.
         seed: of the resampling.
+
+    Raises:
+        PolicyError: a policy demotes every candidate of a large feed.
     """
     baseline = AngerBaseline.fit(feed)
     original, treatment = (arm.rank(feed, harms, baseline) for arm in arms)
+    for ranking in (original, treatment):
+        refuse_to_demote_everything(ranking)
     ineffective = {
         name: measure_effectiveness(ranking).ineffective_per_1000
         for name, ranking in (("original", original), ("treatment", treatment))

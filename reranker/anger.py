@@ -56,7 +56,8 @@ class AngerBaseline:
         posts = [self.post.get(name, (0.0, 0.0)) for name in feed.post_id.values]
         own = np.array(posts).reshape(-1, 2)[feed.post_id.codes]
         by_publisher = _rates(feed.publisher, self.publisher, own, rule)
-        return np.maximum(by_publisher, _rates(feed.topic, self.topic, own, rule))
+        highest = np.fmax(by_publisher, _rates(feed.topic, self.topic, own, rule))
+        return np.where(np.isnan(highest), rule.prior_rate, highest)  # NaN: neither is known
 
 
 def _reactions(feed: Feed) -> tuple[FloatArray, FloatArray]:
@@ -88,12 +89,12 @@ def _sums(column: StringColumn, angry: FloatArray, reactions: FloatArray) -> dic
 def _rates(
     column: StringColumn, habits: dict[str, tuple[float, float]], own: FloatArray, rule: Anger
 ) -> FloatArray:
-    """(n,) shrunk rates of the others: habits less what each post added itself (n, 2)."""
+    """(n,) shrunk rates of the others: habits less what each post added itself; NaN for a null name."""
     known = [habits.get(name, (0.0, 0.0)) for name in column.values]
     others = np.maximum(np.array([*known, (0.0, 0.0)])[column.codes] - own, 0.0)
     prior = rule.prior_reactions
-    rates: FloatArray = (rule.prior_rate * prior + others[:, 0]) / (prior + others[:, 1])
-    return rates
+    rates = (rule.prior_rate * prior + others[:, 0]) / (prior + others[:, 1])
+    return np.where(column.is_null, np.nan, rates)
 
 
 @dataclass(frozen=True, eq=False)

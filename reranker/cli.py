@@ -25,7 +25,7 @@ from rich.table import Table
 
 from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
-from reranker.effectiveness import Effectiveness, measure_effectiveness
+from reranker.effectiveness import Effectiveness, measure_effectiveness, refuse_to_demote_everything
 from reranker.engagement import effective_weights
 from reranker.explain import Explanation, explain
 from reranker.feed import Feed
@@ -95,6 +95,7 @@ def rank(
     feed = _read(feeds, interactions)
     harms = _harms(feed, [chosen], model, domains, scores, device)
     ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
     _print_ranking(ranking, output)
 
@@ -237,9 +238,9 @@ def _study(feed: Feed, harms: Harms | None, arms: Any, outcomes: Any, output: Pa
         if row.segment_by == "all" and row.browsing == study.comparison.browsing[0] and row.kind != "context":
             table.add_row(*_change_cells(row), style=_STYLES.get(row.status))
     console.print(table)
-    console.print(study.sentences[0].text, markup=False, highlight=False)
+    console.print(study.sentences[0].text, markup=False, highlight=False, soft_wrap=True)
     for sentence in [one for one in study.sentences[1:] if one.tone in ("worse", "open")][:8]:
-        console.print(f"- {sentence.text}", markup=False, highlight=False)
+        console.print(f"- {sentence.text}", markup=False, highlight=False, soft_wrap=True)
     _print_unscored(study.treatment)
     console.print(f"report: {study.files[-1]}", soft_wrap=True, markup=False)
 
@@ -379,7 +380,8 @@ def policies_check(
     feed = _read(feeds, interactions)
     harms = _harms(feed, [chosen], model, domains, scores, device)
     ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
-    console.print(_effectiveness_line(measure_effectiveness(ranking)))
+    refuse_to_demote_everything(ranking)
+    console.print(_effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
     _print_unscored(ranking)
 
 
@@ -463,7 +465,7 @@ def _print_ranking(ranking: Ranking, output: Path) -> None:
         f"{feed.n} candidates in {feed.n_requests} requests ranked by {policy.name} ({policy.digest[:12]})",
         highlight=False,
     )
-    console.print(_effectiveness_line(measure_effectiveness(ranking)))
+    console.print(_effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
     _print_unscored(ranking)
     console.print(f"written: {output}", soft_wrap=True)
 
@@ -471,7 +473,7 @@ def _print_ranking(ranking: Ranking, output: Path) -> None:
 def _effectiveness_line(found: Effectiveness) -> str:
     if not found.n_demoted:
         return "no candidate demoted"
-    line = f"{found.n_demoted} demoted ({found.n_full} in full); "
+    line = f"{found.n_demoted} demoted ({found.n_full} in full, {found.n_unmoved} moved no position); "
     if found.ineffective_per_1000 is not None:
         line += f"ineffective demotions per 1,000: {found.ineffective_per_1000:.0f}"
         if found.n_ineffective and found.most_halvings:
@@ -483,11 +485,12 @@ def _effectiveness_line(found: Effectiveness) -> str:
 
 def _print_unscored(ranking: Ranking) -> None:
     if ranking.unscored:
-        console.print(f"not scored: {'; '.join(ranking.unscored)}", style="yellow", markup=False)
+        terms = "; ".join(ranking.unscored)
+        console.print(f"not scored: {terms}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _print_explanation(explanation: Explanation) -> None:
-    console.print(" ".join(explanation.sentences), markup=False)
+    console.print(" ".join(explanation.sentences), markup=False, soft_wrap=True)
     table = Table(
         "term", "kind", "units", "endorsed (likes)", "not endorsed", "adds", title=explanation.post_id
     )

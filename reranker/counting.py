@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from reranker.columns import BoolArray, FloatArray, IntArray, StringColumn, ragged_rows
 from reranker.feed import Feed
-from reranker.interactions import Interactions
+from reranker.interactions import MADE_FROM, Interactions
 from reranker.policy import Policy
 from reranker.signals import RELATIONS, Signals
-from reranker.significance import is_single_character, n_unique_tokens, tokens
+from reranker.significance import is_single_character, n_tokens, n_unique_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def count_interactions(feed: Feed, policy: Policy) -> InteractionCounts | None:
 def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tuple[str, ...]]:
     """Which acts count, the kind of each, and the names of the kinds."""
     names = tuple(
-        dict.fromkeys(made for name in acts.kind.values for made in (name, *_MADE_FROM.get(name, ())))
+        dict.fromkeys(made for name in acts.kind.values for made in (name, *MADE_FROM.get(name, ())))
     )
     if "comment" in names or "reply" in names:
         names = tuple(dict.fromkeys((*names, "long_comment", "avatar_comment")))
@@ -94,7 +94,7 @@ def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tup
     kind = np.array([names.index(name) for name in acts.kind.values], dtype=np.int64)[acts.kind.codes]
     base = kind.copy()
     for name in acts.kind.values:
-        if name not in _MADE_FROM:
+        if name not in MADE_FROM:
             continue
         media_counts = name in ("reshare", "message") or policy.significance.media_counts_for_comments
         here = base == names.index(name)
@@ -110,21 +110,13 @@ def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tup
     return keep & ~np.isin(kind, dropped), kind, names
 
 
-_MADE_FROM = {
-    "comment": ("significant_comment",),
-    "reply": ("significant_reply",),
-    "reshare": ("reshare_with_text", "significant_reshare"),
-    "message": ("significant_message",),
-}
-
-
 def _is_comment(acts: Interactions) -> BoolArray:
     codes = [acts.kind.code_of("comment"), acts.kind.code_of("reply")]
     return np.isin(acts.kind.codes, codes)
 
 
 def _long(acts: Interactions, policy: Policy) -> BoolArray:
-    return _per_text(acts.text, lambda text: len(tokens(text))) >= policy.levers.long_comment_tokens
+    return _per_text(acts.text, n_tokens) >= policy.levers.long_comment_tokens
 
 
 def _per_text(column: StringColumn, measure: Callable[[str], int]) -> IntArray:

@@ -44,7 +44,8 @@ class Bound:
     """The saturating transform of each request.
 
     bounded = 1 - scale / (2 * (scale + d)) for d = score - centre >= 0, scale / (2 * (scale - d)) below.
-    It is strictly rising, 1/2 at the centre, and inside (0, 1) for every finite score.
+    It is strictly rising, 1/2 at the centre and inside (0, 1), up to the precision of a double: scores of
+    more than 1e15 times the scale tie.
 
     Attributes:
         centre: (r,) the median score of the request's candidates, before any harm estimate.

@@ -6,9 +6,11 @@ import numpy as np
 
 from reranker.columns import BoolArray, FloatArray, IntArray
 from reranker.demotion import by_length, halvings_needed
+from reranker.policy import PolicyError
 from reranker.ranking import Ranking
 from reranker.slate import sort_requests
 
+LARGE = 100
 SURE = 0.75  # confidence from which an estimate beyond the policy line is a full demotion
 
 
@@ -18,8 +20,8 @@ class Effectiveness:
 
     Attributes:
         n_candidates, n_demoted: candidates; those with a multiplier below 1.
-        n_full: those beyond the policy line of a harm, with confidence of at least 0.75, or of the anger
-            test.
+        n_full: those beyond the policy line of a harm, with confidence of at least 0.75. The anger test, past
+            violations and fatigue lower a post in part only, by design.
         n_ineffective: full demotions whose post still scores at or above the median of its request's
             undemoted posts.
         n_unmoved: demotions that cost the post no position although a post without demotion stands below.
@@ -42,6 +44,20 @@ class Effectiveness:
     def as_dict(self) -> dict[str, float | int | None]:
         """All figures by name."""
         return asdict(self) | {"ineffective_per_1000": self.ineffective_per_1000}
+
+
+def refuse_to_demote_everything(ranking: Ranking) -> None:
+    """For a log or an export: a policy that demotes every candidate of one is a mistake.
+
+    Raises:
+        PolicyError: if at least 100 candidates stand outside the holdout and all are demoted.
+    """
+    considered = ranking.multiplier[~ranking.held_out[ranking.feed.request_of_row]]
+    if len(considered) >= LARGE and (considered < 1.0).all():
+        raise PolicyError(
+            f"{ranking.policy.name}: expected some candidates to stay undemoted, got all {len(considered)} "
+            "demoted; raise the start of its demotions or unscored.multiplier"
+        )
 
 
 def measure_effectiveness(ranking: Ranking) -> Effectiveness:
@@ -81,9 +97,6 @@ def _beyond_a_line(ranking: Ranking) -> BoolArray:
             if label in ranking.harms.posts.labels:
                 probability, confidence = ranking.harms.posts.column(label)
                 beyond |= (probability >= curve.line) & (confidence >= SURE)
-    anger, rule = ranking.job.anger, ranking.policy.anger
-    if anger is not None and rule is not None:
-        beyond |= (anger.p_exceeds >= rule.curve.line) & ~anger.guarded
     return beyond
 
 

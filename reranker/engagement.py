@@ -50,6 +50,7 @@ class Engagement:
         groups: see `Group`.
         weight_class: (n,) row of `Group.weights` for each candidate, or None when there is one class.
         cost: (n,) what the computing load takes off, or None.
+        after_squash: (n,) closeness that multiplies the squashed sum, for policies with negative_squash.
         reactions: (n,) all reactions, unweighted; NaN where none was measured.
         angry: (n,) angry reactions; NaN where not measured or dropped.
         unscored: terms of the policy that this feed cannot score at all, or only for some rows.
@@ -58,6 +59,7 @@ class Engagement:
     groups: tuple[Group, ...]
     weight_class: NDArray[np.int32] | None
     cost: FloatArray | None
+    after_squash: FloatArray | None
     reactions: FloatArray
     angry: FloatArray
     unscored: tuple[str, ...]
@@ -100,20 +102,22 @@ def measure_engagement(feed: Feed, policy: Policy) -> Engagement:
     groups: list[Group] = []
     for scale, share in scales:
         part = _share_of(feed, share * (1.0 - policy.mix.share))
-        groups.append(_group(totals, scale, classes, _product(part, media, _closeness(feed, scale))))
+        closeness = None if policy.score.negative_squash else _closeness(feed, scale)
+        groups += _groups((totals, totals), scale, classes, (_product(part, media, closeness), part))
         if acts is not None:
-            weighted = acts.weighted_by(_multipliers(scale))
-            groups.append(_group(weighted, scale, classes, _product(part, media)))
+            counted = (acts.weighted_by(_multipliers(scale)), acts.totals())
+            groups += _groups(counted, scale, classes, (_product(part, media), part))
     if policy.mix.share > 0:
         second = Scale(weights=policy.mix.weights)
         mask = policy.mix.share * _mix_mask(feed, policy)
         for signals in [totals] if acts is None else [totals, acts.totals()]:
-            groups.append(_group(signals, second, classes[:1] * len(classes), mask))
+            groups += _groups((signals, signals), second, classes[:1] * len(classes), (mask, mask))
     every = totals if acts is None else _stacked(totals, acts.totals().without(policy.drop))
     return Engagement(
         groups=tuple(group for group in groups if group.weights.any()),
         weight_class=class_of_row if len(classes) > 1 else None,
         cost=_cost(feed, policy),
+        after_squash=_closeness(feed, policy) if policy.score.negative_squash else None,
         reactions=sum_of_reactions(every),
         angry=every.get("angry"),
         unscored=_unscored_signals(feed, policy, every, acts),
@@ -142,16 +146,27 @@ def effective_weights(feed: Feed, policy: Policy) -> list[tuple[str, float, floa
     ]
 
 
-def _group(
-    signals: Signals, scale: Scale, classes: list["WeightClass"], multiplier: FloatArray | None
-) -> Group:
-    weights = np.zeros((len(classes), len(signals.names)))
+def _groups(
+    signals: tuple[Signals, Signals],
+    scale: Scale,
+    classes: list["WeightClass"],
+    multipliers: tuple[FloatArray | None, FloatArray | None],
+) -> list[Group]:
+    """What speaks for a post and what speaks against it, each with its counts and multiplier.
+
+    Closeness and boosts scale the first only: a report of a stranger's post is not worth less.
+    """
+    names = signals[0].names
+    weights = np.zeros((len(classes), len(names)))
     for c, places in enumerate(classes):
         merged = dict(scale.weights)
         for kind, place in places:
             merged |= scale.override.get(kind, {}).get(place, {})
-        weights[c] = [merged.get(name, 0.0) for name in signals.names]
-    return Group(signals.names, signals.values, weights, multiplier)
+        weights[c] = [merged.get(name, 0.0) for name in names]
+    return [
+        Group(names, signals[0].values, np.maximum(weights, 0.0), multipliers[0]),
+        Group(names, signals[1].values, np.minimum(weights, 0.0), multipliers[1]),
+    ]
 
 
 WeightClass = tuple[tuple[Literal["country", "language"], str], ...]

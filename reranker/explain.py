@@ -197,7 +197,7 @@ def _rule_name(ranking: Ranking) -> str:
 def _position_sentence(ranking: Ranking, row: int, terms: tuple[Term, ...]) -> str:
     position = int(ranking.position[row])
     if position < 0:
-        return "The post was removed from this feed: an estimate of harm is beyond the policy's removal line."
+        return "The post was removed: it, or the post it replies to, is beyond the policy's removal line."
     n_shown = int(np.diff(ranking.offsets)[ranking.feed.request_of_row[row]])
     where = f"The post is number {position + 1} of {n_shown}"
     if ranking.held_out[ranking.feed.request_of_row[row]]:

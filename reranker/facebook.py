@@ -160,7 +160,9 @@ def _text(table: pa.Table) -> Any:
     """What a reader of the post sees: its text and, under it, the title of what it links to."""
     text, title = (_arrow(table, name).cast(pa.large_string()) for name in ("text", "title"))
     empty = pa.scalar(None, pa.large_string())
-    text, title = (pc.if_else(pc.equal(pc.utf8_length(one), 0), empty, one) for one in (text, title))
+    text, title = (
+        pc.if_else(pc.equal(pc.utf8_length(one), pa.scalar(0)), empty, one) for one in (text, title)
+    )
     both = pc.binary_join_element_wise(text, title, pa.scalar("\n", pa.large_string()))  # null if one is
     return pc.coalesce(both, text, title)
 

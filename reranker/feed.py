@@ -26,7 +26,7 @@ from reranker.columns import (
     ragged_rows,
     with_changes,
 )
-from reranker.interactions import Interactions
+from reranker.interactions import MADE_FROM, Interactions
 from reranker.signals import MEDIA_TYPES, RELATIONS, Signals
 
 
@@ -92,7 +92,9 @@ class Feed:
         self._check_numbers()
         self._check_unique_posts()
         if self.interactions is not None:
-            both = sorted(set(self.interactions.kind.present()) & set(self.signals.names))
+            kinds = self.interactions.kind.present()
+            made = {name for kind in kinds for name in (kind, *MADE_FROM.get(kind, ()))}
+            both = sorted(made & set(self.signals.names))
             if both:
                 raise FeedError(
                     f"{both[0]}: expected either a total per post or single interactions, got both; drop one"

@@ -9,6 +9,14 @@ from models.scores import Content
 from reranker.columns import BoolArray, FeedError, StringColumn, closest, first_row, freeze_arrays
 from reranker.signals import RELATIONS, SIGNAL_NAMES
 
+# The kinds that a policy makes of one whose text is known.
+MADE_FROM = {
+    "comment": ("significant_comment",),
+    "reply": ("significant_reply",),
+    "reshare": ("reshare_with_text", "significant_reshare"),
+    "message": ("significant_message",),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Interactions:

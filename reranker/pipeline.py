@@ -15,7 +15,7 @@ from reranker.columns import BoolArray, FeedError, FloatArray, IntArray
 from reranker.demotion import lowered
 from reranker.engagement import Engagement, measure_engagement, request_sums
 from reranker.feed import Feed
-from reranker.policy import Policy, PolicyError
+from reranker.policy import Policy
 from reranker.ranking import Ranking
 from reranker.scoring import Columns, Job, score_block, unit_hash
 from reranker.slate import author_counts, author_decay, limit_moves, order_threads, sort_requests
@@ -23,7 +23,6 @@ from reranker.value import Harms
 
 SCORING_ROWS = 8_192  # temporaries stay in the cache
 SORTING_ROWS = 65_536
-TOO_MANY_TO_DEMOTE_ALL = 100  # a policy that demotes every one of so many candidates is a mistake
 
 
 class Reranker:
@@ -62,7 +61,6 @@ class Reranker:
 
         Raises:
             FeedError: if the policy needs a column that this feed lacks, or harms are of another length.
-            PolicyError: if the policy demotes every candidate of a large feed.
         """
         policy = self.policy
         harms = self.score(feed) if harms is None else harms
@@ -75,8 +73,10 @@ class Reranker:
         job = Job(feed, policy, harms, engagement, anger, labels)
         columns = Columns.empty(feed.n)
         _in_blocks(feed.offsets, SCORING_ROWS, lambda start, stop: score_block(columns, job, start, stop))
-        _refuse_to_demote_everything(policy, columns.multiplier)
         held_out = _held_out(feed, policy)
+        if held_out.any():
+            rows = held_out[feed.request_of_row]
+            columns.multiplier[rows], columns.score[rows] = 1.0, columns.bounded[rows]
         removed = _removed(feed, policy, harms, held_out)
         order, diversity = _order(feed, policy, columns.score, removed, held_out)
         return Ranking(
@@ -188,14 +188,6 @@ def _removed(feed: Feed, policy: Policy, harms: Harms | None, held_out: BoolArra
         left = request_sums((~removed).astype(np.float64), feed.offsets)
         removed &= (left > 0)[feed.request_of_row]
     return removed
-
-
-def _refuse_to_demote_everything(policy: Policy, multiplier: FloatArray) -> None:
-    if len(multiplier) >= TOO_MANY_TO_DEMOTE_ALL and (multiplier < 1.0).all():
-        raise PolicyError(
-            f"{policy.name}: expected some candidates to stay undemoted, got all {len(multiplier)} demoted; "
-            "raise the demotions' start or unscored.multiplier"
-        )
 
 
 def _held_out(feed: Feed, policy: Policy) -> BoolArray:

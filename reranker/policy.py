@@ -1,8 +1,8 @@
 """`Policy`: everything that decides a ranking, as closed, dated, digested data.
 
 A policy is a TOML file (schema 1): a base, overlays on it, and `key=value` settings, merged in that
-order and then checked. Unknown keys are refused. The digest is of what decides the ranking only, so
-two policies that rank alike have the same digest whatever they are called.
+order and then checked. Unknown keys are refused. The digest is of the settings only: policies with the same
+settings have the same digest whatever they are called.
 """
 
 import hashlib
@@ -214,7 +214,10 @@ class PerEvent(Section):
 
 
 class Slate(Section):
-    """Rules on the finished order."""
+    """Rules on the finished order.
+
+    Threads come last: a reply may move further than `max_demotion_positions`.
+    """
 
     author_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     author_floor: Share = 0.0
@@ -267,17 +270,13 @@ class Policy(Scale):
         _check_names("labels", self.labels, LABEL_NAMES, "label")
         _check_names("demotion", self.demotion, LABEL_NAMES, "label")
         if self.score.bounded:
-            if self.anger is not None and self.anger.curve.floor > MAX_FLOOR:
-                floor = self.anger.curve.floor
-                raise ValueError(
-                    f"anger.curve.floor: expected at most {MAX_FLOOR} in a bounded policy, got {floor}"
-                )
             signed = (
                 self.value.bad_weight < 0
                 or self.levers.computing_load_cost > 0
                 or any(weight < 0 for weight in (*self.every_weight(), *self.labels.values()))
             )
-            limit = 0.0 if signed else MAX_FLOOR
+            decayed = self.slate.author_floor if self.slate.author_decay < 1 else 1.0
+            limit = 0.0 if signed else MAX_FLOOR * decayed
             for label, curve in self.demotion.items():
                 if curve.floor > limit:
                     why = "below the undemoted median" + (

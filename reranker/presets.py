@@ -130,6 +130,10 @@ def _with_old_scale(content: dict[str, Any]) -> dict[str, Any]:
     blend = content.get("blend")
     if not isinstance(blend, dict) or not isinstance(blend.get("old"), str):
         return content
+    below = _read(blend["old"])
+    for table in ("blend", "mix", "media"):
+        if table in below:
+            raise PolicyError(f'blend.old: expected a policy without a {table}, got "{blend["old"]}"')
     old = load_policy(blend["old"])
     scale = {name: getattr(old, name) for name in Scale.model_fields}
     return content | {"blend": blend | {"scale": scale}}

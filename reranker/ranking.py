@@ -71,10 +71,14 @@ class Ranking:
     def demotions(self) -> dict[str, FloatArray]:
         """(n,) multiplier of each demotion by name; their product is `multiplier`."""
         whole = np.s_[0 : self.feed.n]
-        return dict(demotions(self.job, whole, harm_columns(self.harms, whole)))
+        held_out = self.held_out[self.feed.request_of_row]
+        found = demotions(self.job, whole, harm_columns(self.harms, whole))
+        return {name: np.where(held_out, 1.0, multiplier) for name, multiplier in found}
 
     def demotions_of(self, row: int) -> dict[str, float]:
         """Multiplier of each demotion for one candidate."""
+        if self.held_out[self.feed.request_of_row[row]]:
+            return {}
         one = np.s_[row : row + 1]
         found = demotions(self.job, one, harm_columns(self.harms, one))
         return {name: float(multiplier[0]) for name, multiplier in found}

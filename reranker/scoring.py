@@ -68,6 +68,8 @@ def score_block(columns: Columns, job: Job, start: int, stop: int) -> None:
         base = base + job.labels[rows]
     if policy.score.negative_squash:
         base = _squash(base, policy)
+        if job.engagement.after_squash is not None:
+            base = base * job.engagement.after_squash[rows]
     if policy.score.order_by != "engagement":
         base = _order_without_engagement(job.feed, policy, rows)
     multiplier = np.ones(len(base))

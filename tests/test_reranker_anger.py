@@ -150,9 +150,7 @@ def test_a_post_is_left_out_of_the_rate_that_it_is_tested_against() -> None:
     """W13: else a publisher's only post, however angry, would be what is usual for it."""
     feed = feed_of(publisher=["new", "old", "old"], angry=[300, 30, 0], like=[700, 70, 100])
     rates = AngerBaseline.fit(feed).rates(feed, RULE)
-    assert rates == pytest.approx(
-        [0.0058, 0.0058, 30.29 / 150]
-    )  # at least the prior, as the topic is unknown
+    assert rates == pytest.approx([0.0058, 0.29 / 150, 30.29 / 150])
     assert measured(feed, AngerBaseline.fit(feed)).multiplier[0] == pytest.approx(0.2)
 
 

@@ -280,7 +280,7 @@ def test_the_bound_rises_is_a_half_at_the_median_and_stays_inside_zero_and_one(
             assert bounded == pytest.approx(1 - half if score >= centre else half, rel=1e-6, abs=1e-9)
         order = np.argsort(scores, kind="stable")
         assert (np.diff(mine[order]) >= 0).all()
-        assert bound.apply(np.array([centre]), np.array([i]))[0] == 0.5
+        assert bound.apply(np.array([centre]), np.array([i]))[0] == pytest.approx(0.5, abs=1e-9)
         assert ((mine > 0) & (mine <= 1)).all()
 
 

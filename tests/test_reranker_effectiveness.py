@@ -8,10 +8,12 @@ import pytest
 from models.scores import HarmScores
 from reranker.anger import AngerBaseline
 from reranker.assembly import feed_from_columns
-from reranker.effectiveness import Effectiveness, measure_effectiveness
+from reranker.effectiveness import Effectiveness, measure_effectiveness, refuse_to_demote_everything
 from reranker.feed import Feed
 from reranker.pipeline import Reranker
+from reranker.policy import PolicyError
 from reranker.presets import load_policy
+from reranker.ranking import Ranking
 from reranker.value import Harms
 
 LABELS = ("toxicity", "misinformation", "low_quality_news")
@@ -77,14 +79,33 @@ def test_held_out_and_removed_posts_are_not_counted() -> None:
     assert measure_effectiveness(Reranker(removing).rank(billion(), harms(TOP))).n_demoted == 0
 
 
-def test_a_full_demotion_by_the_anger_test_counts_and_a_guarded_one_does_not() -> None:
-    """W13, C12."""
+def test_the_anger_test_lowers_in_part_and_is_no_full_demotion() -> None:
+    """W13, C12: an angry crowd cannot bury a rival below what is beyond a policy line."""
     angry = [900] + [0] * 8
-    for accounts, n_full in ((500, 2), (3, 0)):
+    for accounts, n_demoted in ((500, 2), (3, 0)):
         feed = billion(like=[100] * 18, angry=angry * 2, angry_accounts=[accounts] * 18)
         ranking = Reranker(load_policy("harm-aware"), baseline=AngerBaseline({}, {})).rank(feed)
         report = measure_effectiveness(ranking)
-        assert (report.n_full, report.n_ineffective) == (n_full, 0)
+        assert (report.n_demoted, report.n_full, report.ineffective_per_1000) == (n_demoted, 0, None)
+
+
+def test_a_policy_that_demotes_every_candidate_of_a_log_is_refused() -> None:
+    """Not of a single request, which may be harmful from end to end."""
+    policy = load_policy("harm-aware", ["unscored.multiplier=0.5"])
+
+    def rank(n: int, *, scored: bool = False) -> Ranking:
+        feed = feed_from_columns(
+            {"request_id": ["r"] * n, "post_id": [str(i) for i in range(n)], "like": [1] * n}
+        )
+        probability = np.full((n, 1), np.nan, dtype=np.float32)
+        probability[0] = 0.0 if scored else np.nan
+        scores = HarmScores(("toxicity",), probability, probability, "test")
+        return Reranker(policy).rank(feed, Harms(scores, np.full(n, np.nan)))
+
+    refuse_to_demote_everything(rank(99))
+    refuse_to_demote_everything(rank(100, scored=True))
+    with pytest.raises(PolicyError, match="stay undemoted, got all 100"):
+        refuse_to_demote_everything(rank(100))
 
 
 def test_a_request_without_undemoted_posts_has_nothing_to_compare_with() -> None:

@@ -390,3 +390,27 @@ def test_sums_per_request_equal_a_loop(requests: list[list[int]]) -> None:
 def test_media_types_cover_live_and_recorded_video() -> None:
     """W28."""
     assert {"video", "live_video"} <= set(MEDIA_TYPES)
+
+
+def test_closeness_and_boosts_scale_what_speaks_for_a_post_and_not_what_speaks_against_it() -> None:
+    """W11, W23: 10 likes and 10 reports are worth 3 - 100 of a stranger and 10 - 100 of a friend."""
+    columns = one_request(2, like=[10, 10], report=[10, 10]) | {"relation": ["stranger", "friend"]}
+    found = Reranker(load_policy("harm-aware")).rank(feed_from_columns(columns))
+    assert found.engagement.tolist() == pytest.approx([3.0, 10.0])
+    assert found.negative.tolist() == pytest.approx([-100.0, -100.0])
+    live = one_request(1, like=[1], angry=[2]) | {"media": ["live_video"]}
+    found = Reranker(load_policy("angry-negative+live-boost")).rank(feed_from_columns(live))
+    assert found.base_score.tolist() == [600.0 - 2.0]
+
+
+def test_the_heavy_ranker_discounts_strangers_after_the_squash() -> None:
+    """A negative sum is squashed to a positive one, which the discount then lowers."""
+    columns = {"p_like": [0.1, 0.1], "p_report": [0.01, 0.01], "relation": ["stranger", "friend"]}
+    feed = feed_from_columns(
+        {"request_id": ["r", "r"], "post_id": ["a", "b"], "like": columns["p_like"]}
+        | {"report": columns["p_report"], "relation": columns["relation"]},
+        kind="probabilities",
+    )
+    stranger, friend = Reranker(load_policy("twitter-2023")).rank(feed).base_score
+    assert stranger == pytest.approx(0.75 * friend)
+    assert 0 < stranger < friend

@@ -209,7 +209,7 @@ def test_the_sentence_of_a_removed_post() -> None:
     removal = "demotion.threat={start=0.2, line=0.6, removal=0.9}"
     found = explained("c", "harm-aware", removal, harms=toxic([0, 0, 1]))
     assert (found.rank, found.n_shown) == (None, 2)
-    assert found.sentences[0].startswith("The post was removed from this feed")
+    assert found.sentences[0].startswith("The post was removed")
 
 
 def test_the_sentences_of_the_holdout() -> None:

@@ -88,16 +88,10 @@ def test_a_bounded_policy_must_demote_below_the_undemoted_median() -> None:
     assert build(demotion=too_much).demotion["threat"].floor == 0.26  # unbounded policies are history
     with pytest.raises(PolicyError, match=r"demotion.threat.floor: expected at most 0.25 .* got 0.26"):
         build(score={"bounded": True}, demotion=too_much)
-    anger = {
-        "prior_rate": 0.01,
-        "prior_reactions": 1,
-        "ratio": 2,
-        "min_share": 0,
-        "min_accounts": 0,
-        "max_peak_share": 1,
-    }
-    with pytest.raises(PolicyError, match=r"anger.curve.floor: expected at most 0.25"):
-        build(score={"bounded": True}, anger=anger | {"curve": CURVE | {"floor": 0.5}})
+    decay = {"score": {"bounded": True}, "slate": {"author_decay": 0.5, "author_floor": 0.4}}
+    assert build(**decay, demotion={"threat": CURVE | {"floor": 0.1}}).slate.author_floor == 0.4
+    with pytest.raises(PolicyError, match=r"demotion.threat.floor: expected at most 0.1 "):
+        build(**decay, demotion=at_most)
 
 
 @pytest.mark.parametrize(

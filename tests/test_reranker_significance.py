@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reranker.significance import is_single_character, n_unique_tokens, tokens
+from reranker.significance import is_single_character, n_tokens, n_unique_tokens
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,15 @@ def test_five_unique_tokens_are_significant_in_any_script(text: str, significant
     assert (n_unique_tokens(text) >= 5) is significant
 
 
+def test_a_word_said_ten_times_is_not_significant_where_words_are_not_separated() -> None:
+    """W7, C12."""
+    assert n_unique_tokens("ありがとう" * 10) == 3
+    assert n_unique_tokens("ขอบคุณ" * 10) == 2
+
+
 def test_han_characters_are_tokens_of_their_own_and_kana_go_in_pairs() -> None:
-    assert tokens("東京でラーメン") == ["東", "京", "でラ", "ーメ", "ン"]
+    assert n_tokens("東京でラーメン") == 5  # two Han, five kana in pairs
+    assert n_tokens("one two two") == 3
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=20))
