@@ -111,7 +111,7 @@ def run_polars(data: dict[str, np.ndarray], job: str, repeats: int) -> tuple[lis
     positive = pl.sum_horizontal([pl.col(n) * w * pl.col(f"factor_{n}") for n, w, _, _ in gain]) * close
     fixed = pl.sum_horizontal([pl.col(n) * (w * a) * pl.col(f"factor_{n}") for n, w, a, _ in gain]) * close
     scaled = pl.sum_horizontal([pl.col(n) * (w * b) * pl.col(f"factor_{n}") for n, w, _, b in gain]) * close
-    negative = pl.sum_horizontal([pl.col(n) * w for n, w in weighted if w < 0]) * close
+    negative = pl.sum_horizontal([pl.col(n) * w for n, w in weighted if w < 0])
     quality, multiplier = pl.lit(1.0), pl.lit(1.0)
     for label, weight in policy.value.harms.items():
         quality = quality * (1 - weight * pl.col(f"h_{label}"))
@@ -196,7 +196,7 @@ def run_duckdb(data: dict[str, np.ndarray], job: str, repeats: int) -> tuple[lis
                 {plus([f"s_{n} * {w!r} * factor_{n}" for n, w, _, _ in gain])} * close as positive,
                 {plus([f"s_{n} * {w * a!r} * factor_{n}" for n, w, a, _ in gain])} * close as fixed,
                 {plus([f"s_{n} * {w * b!r} * factor_{n}" for n, w, _, b in gain])} * close as scaled,
-                {plus([f"s_{n} * {w!r}" for n, w in weighted if w < 0])} * close as negative,
+                {plus([f"s_{n} * {w!r}" for n, w in weighted if w < 0])} as negative,
                 {quality} as quality, {curves} as m from factors),
         bases as (select *, positive + negative as total, fixed + scaled * quality as good,
                 fixed + scaled * quality + negative as base from sums),

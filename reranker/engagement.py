@@ -254,11 +254,14 @@ def _stacked(first: Signals, second: Signals) -> Signals:
 
 def sum_of_reactions(signals: Signals) -> FloatArray:
     """(n,) all reactions unweighted; NaN where none was measured."""
-    total = np.full(signals.values.shape[1], np.nan)
-    for name in REACTIONS:
-        if name in signals.names:
-            value = signals.get(name)
-            total = np.where(np.isnan(total), value, total + np.nan_to_num(value))
+    chosen = [signals.names.index(name) for name in REACTIONS if name in signals.names]
+    total = np.zeros(signals.values.shape[1])
+    for i in chosen:
+        total += signals.values[i]
+    if not chosen:
+        total[:] = np.nan
+    elif signals.null is not None:
+        total[signals.null[chosen].all(axis=0)] = np.nan
     return total
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from reranker.columns import FeedError, FloatArray, closest
 from reranker.demotion import fit_bound, lowered
 from reranker.ranking import Ranking
-from reranker.scoring import bound_reference, quality_of, signal_parts
-from reranker.value import endorsement, harm_columns
+from reranker.scoring import bound_reference, read, signal_parts
+from reranker.value import endorsement
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _base_terms(ranking: Ranking, rows: slice, here: int) -> Iterator[Term]:
     if policy.score.order_by != "engagement":
         return
     offsets = np.array([0, rows.stop - rows.start])
-    quality = quality_of(job, rows, harm_columns(job.harms, rows))
+    quality, _ = read(job, rows)
     split = bool(policy.value.endorsed or policy.value.sensitivity)
     for name, part in signal_parts(job, rows, offsets).items():
         amount = float(part[here])
@@ -166,7 +166,7 @@ def _base_terms(ranking: Ranking, rows: slice, here: int) -> Iterator[Term]:
         good = gain
         if split:
             always, scaled = endorsement(policy, (name,))
-            good = gain * float(always[0] + scaled[0] * (1.0 if quality is None else quality[here]))
+            good = gain * float(always[0] + scaled[0] * quality[here])
         bad = gain - good
         worth = good + policy.value.bad_weight * bad + min(amount, 0.0)
         count = _count(ranking, name, rows.start + here)

@@ -1,6 +1,6 @@
-"""The two loops that numpy is slow at, compiled: engagement sums, and counting authors down an order.
+"""The loops that numpy is slow at, compiled: engagement sums, harms of a row, authors down an order.
 
-Both release the GIL, and work request by request in a fixed order of additions, without fast-math: what
+They release the GIL, and work request by request in a fixed order of additions, without fast-math: what
 a row gets does not depend on the rows that are worked on beside it.
 """
 
@@ -9,6 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from reranker.columns import FloatArray, IntArray
+
+_TILE = 256  # rows whose estimates stay in the cache
 
 
 @njit(cache=True, nogil=True)
@@ -34,13 +36,16 @@ def add_signal_sums(
         signal: (S,) row of `out` for each signal.
         out: sums are added here.
     """
-    for k in range(len(offsets) - 1):
-        for j in range(values.shape[0]):
-            total = 0.0
-            for i in range(offsets[k], offsets[k + 1]):
-                weight = weights[classes[i] if classes.size else 0, j]
+    for j in range(values.shape[0]):
+        if weights[:, j].max() <= 0.0:
+            continue
+        for k in range(len(offsets) - 1):
+            total, x = 0.0, values[j, offsets[k] : offsets[k + 1]]
+            for i in range(len(x)):
+                row = offsets[k] + i
+                weight = weights[classes[row] if classes.size else 0, j]
                 if weight > 0.0:
-                    total += weight * values[j, i] * (multiplier[i] if multiplier.size else 1.0)
+                    total += weight * x[i] * (multiplier[row] if multiplier.size else 1.0)
             out[signal[j], start + k] += total
 
 
@@ -68,37 +73,96 @@ def add_engagement(
         out: (4, rows) from the first request's first row on.
     """
     first = offsets[0]
-    group = np.zeros(out.shape)
     for k in range(len(offsets) - 1):
-        low, high = offsets[k] - first, offsets[k + 1] - first
+        rows = slice(offsets[k], offsets[k + 1])
+        group = np.zeros((4, offsets[k + 1] - offsets[k]))
         for j in range(values.shape[0]):
             kept = factor[j, k] if factor.size else 1.0
             anyway, scaled = shares[0, j], shares[1, j]
+            x = values[j, rows]  # a slice: its index needs no check, so that the loops are vectorised
             if classes.size == 0:
                 weight = weights[0, j]
                 if weight > 0.0:
                     weight *= kept
-                    for i in range(low, high):
-                        gain = weight * values[j, first + i]
+                    for i in range(len(x)):
+                        gain = weight * x[i]
                         group[0, i] += gain
                         group[1, i] += anyway * gain
                         group[2, i] += scaled * gain
                 elif weight < 0.0:
-                    for i in range(low, high):
-                        group[3, i] += weight * values[j, first + i]
+                    for i in range(len(x)):
+                        group[3, i] += weight * x[i]
             else:
-                for i in range(low, high):
-                    weight = weights[classes[first + i], j]
+                own = classes[rows]
+                for i in range(len(x)):
+                    weight = weights[own[i], j]
                     if weight > 0.0:
-                        gain = weight * kept * values[j, first + i]  # rounded as above: blocks must agree
+                        gain = weight * kept * x[i]  # rounded as above: blocks must agree
                         group[0, i] += gain
                         group[1, i] += anyway * gain
                         group[2, i] += scaled * gain
                     else:
-                        group[3, i] += weight * values[j, first + i]
-    for row in range(4):
-        for i in range(out.shape[1]):
-            out[row, i] += group[row, i] * (multiplier[first + i] if multiplier.size else 1.0)
+                        group[3, i] += weight * x[i]
+        low = offsets[k] - first
+        for row in range(4):
+            for i in range(group.shape[1]):
+                scale = multiplier[offsets[k] + i] if multiplier.size else 1.0
+                out[row, low + i] += group[row, i] * scale
+
+
+@njit(cache=True, nogil=True)
+def read_harms(
+    probability: NDArray[np.float32],
+    confidence: NDArray[np.float32],
+    start: int,
+    harms: IntArray,
+    weights: FloatArray,
+    lined: IntArray,
+    curves: FloatArray,
+    unscored: float,
+    quality: FloatArray,
+    multiplier: FloatArray,
+) -> None:
+    """Write the quality and the demotion that the estimates of harm give to some rows.
+
+    Args:
+        probability: (n, L) estimates, NaN where not scored.
+        confidence: (n, L) the weight of each estimate.
+        start: the first row.
+        harms: (h,) columns that lower the quality, the product of 1 - weight * probability.
+        weights: (h,) their weights.
+        lined: (m,) columns that have a borderline curve.
+        curves: (m, 3) start, line and floor of each.
+        unscored: multiplier, once, of a row that some curve's label was not scored for.
+        quality: (rows,) written.
+        multiplier: (rows,) written: the product of 1 - confidence * (1 - floor) * depth.
+    """
+    quality[:] = 1.0
+    multiplier[:] = 1.0
+    for low in range(0, len(quality), _TILE):
+        high = min(low + _TILE, len(quality))
+        kept, product = quality[low:high], multiplier[low:high]
+        unknown = np.zeros(high - low, dtype=np.bool_)
+        for h in range(len(harms)):
+            column = probability[start + low : start + high, harms[h]]
+            for i in range(len(kept)):
+                p = np.float64(column[i])
+                kept[i] *= 1.0 - weights[h] * (0.0 if np.isnan(p) else p)
+        for c in range(len(lined)):
+            column = probability[start + low : start + high, lined[c]]
+            sure = confidence[start + low : start + high, lined[c]]
+            begin, line, depth_at_line = curves[c, 0], curves[c, 1], 1.0 - curves[c, 2]
+            for i in range(len(product)):
+                p = np.float64(column[i])
+                if p >= begin:
+                    depth = 1.0 if p >= line else (p - begin) / (line - begin)
+                    product[i] *= 1.0 - np.float64(sure[i]) * depth_at_line * depth
+                elif np.isnan(p):
+                    unknown[i] = True
+        if unscored != 1.0:
+            for i in range(len(product)):
+                if unknown[i]:
+                    product[i] *= unscored
 
 
 @njit(cache=True, nogil=True)

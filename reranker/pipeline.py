@@ -21,8 +21,7 @@ from reranker.scoring import Columns, Job, score_block, unit_hash
 from reranker.slate import author_counts, author_decay, limit_moves, order_threads, sort_requests
 from reranker.value import Harms
 
-SCORING_ROWS = 8_192  # temporaries stay in the cache
-SORTING_ROWS = 65_536
+BLOCK_ROWS = 131_072
 
 
 class Reranker:
@@ -72,7 +71,7 @@ class Reranker:
         labels = _label_score(feed, policy, harms)
         job = Job(feed, policy, harms, engagement, anger, labels)
         columns = Columns.empty(feed.n)
-        _in_blocks(feed.offsets, SCORING_ROWS, lambda start, stop: score_block(columns, job, start, stop))
+        _in_blocks(feed.offsets, BLOCK_ROWS, lambda start, stop: score_block(columns, job, start, stop))
         held_out = _held_out(feed, policy)
         if held_out.any():
             rows = held_out[feed.request_of_row]
@@ -223,7 +222,7 @@ def _order(
             sorted_rows = sorted_rows[np.lexsort((over[sorted_rows], request))]  # stable: those over go last
         order[rows] = sorted_rows + rows.start
 
-    _in_blocks(offsets, SORTING_ROWS, sort)
+    _in_blocks(offsets, BLOCK_ROWS, sort)
     if held_out.any():
         as_it_came = np.lexsort((original, feed.request_of_row))
         order = np.where(held_out[feed.request_of_row], as_it_came, order)
@@ -261,10 +260,11 @@ def _unscored_terms(
     """Harm terms that could not be scored, in words."""
     terms: list[str] = []
     by_count: dict[int, list[str]] = {}
+    all_scored = harms is not None and not np.isnan(harms.posts.probability.sum())
     for label in policy.used_labels():
         if harms is None or label not in harms.posts.labels:
             by_count.setdefault(feed.n, []).append(label)
-        else:
+        elif not all_scored:
             n_unscored = int(np.isnan(harms.posts.column(label)[0]).sum())
             by_count.setdefault(n_unscored, []).append(label)
     for count, labels in by_count.items():

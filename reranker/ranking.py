@@ -10,7 +10,7 @@ from reranker.columns import BoolArray, FloatArray, IntArray, frozen
 from reranker.feed import Feed
 from reranker.policy import Policy
 from reranker.scoring import Job, demotions
-from reranker.value import Harms, harm_columns
+from reranker.value import Harms
 
 if TYPE_CHECKING:
     from reranker.explain import Explanation
@@ -72,7 +72,7 @@ class Ranking:
         """(n,) multiplier of each demotion by name; their product is `multiplier`."""
         whole = np.s_[0 : self.feed.n]
         held_out = self.held_out[self.feed.request_of_row]
-        found = demotions(self.job, whole, harm_columns(self.harms, whole))
+        found = demotions(self.job, whole)
         return {name: np.where(held_out, 1.0, multiplier) for name, multiplier in found}
 
     def demotions_of(self, row: int) -> dict[str, float]:
@@ -80,7 +80,7 @@ class Ranking:
         if self.held_out[self.feed.request_of_row[row]]:
             return {}
         one = np.s_[row : row + 1]
-        found = demotions(self.job, one, harm_columns(self.harms, one))
+        found = demotions(self.job, one)
         return {name: float(multiplier[0]) for name, multiplier in found}
 
     def explain(self, post_id: str, request_id: str | None = None) -> "Explanation":

@@ -16,9 +16,9 @@ from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.demotion import borderline, fit_bound, lowered, repeated
 from reranker.engagement import Engagement
 from reranker.feed import Feed
-from reranker.kernel import add_engagement, add_signal_sums
+from reranker.kernel import add_engagement, add_signal_sums, read_harms
 from reranker.policy import Policy
-from reranker.value import Harms, endorsement, harm_columns, post_quality
+from reranker.value import Harms, endorsement
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,7 @@ def score_block(columns: Columns, job: Job, start: int, stop: int) -> None:
     offsets = job.feed.offsets[start : stop + 1]
     rows = np.s_[int(offsets[0]) : int(offsets[-1])]
     offsets = offsets - offsets[0]
-    harm = harm_columns(job.harms, rows)
-    quality = quality_of(job, rows, harm)
+    quality, multiplier = read(job, rows)
     positive, good, negative = _sum_engagement(job, rows, offsets, quality)
     total = positive + negative
     base = total
@@ -72,9 +71,8 @@ def score_block(columns: Columns, job: Job, start: int, stop: int) -> None:
             base = base * job.engagement.after_squash[rows]
     if policy.score.order_by != "engagement":
         base = _order_without_engagement(job.feed, policy, rows)
-    multiplier = np.ones(len(base))
-    for _, near, one in _effective_demotions(job, rows, harm):
-        multiplier[near] *= one
+    for _, one in _other_demotions(job, rows):
+        multiplier *= one
     bounded = base
     if policy.score.bounded:
         request = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -93,48 +91,59 @@ def bound_reference(policy: Policy, engagement: FloatArray, base: FloatArray) ->
     return engagement if policy.score.order_by == "engagement" else base
 
 
-def quality_of(job: Job, rows: slice, harm: dict[str, tuple[FloatArray, FloatArray]]) -> FloatArray | None:
-    """The quality of some posts, see `post_quality`."""
-    value = job.policy.value
-    tone = job.harms.comment_toxicity[rows] if job.harms is not None and value.comment_toxicity else None
-    angry = job.engagement.angry_share[rows] if value.angry_share else None
-    return post_quality(job.policy, harm, tone, angry)
+def read(job: Job, rows: slice) -> tuple[FloatArray, FloatArray]:
+    """Quality of some posts, 1 where nothing speaks against one, and their demotion by estimates of harm.
+
+    What was not measured takes nothing off: the result's `unscored` names it.
+    """
+    policy, value = job.policy, job.policy.value
+    quality, multiplier = np.ones(rows.stop - rows.start), np.ones(rows.stop - rows.start)
+    if job.harms is not None:
+        posts, at = job.harms.posts, {label: i for i, label in enumerate(job.harms.posts.labels)}
+        harms = [(at[label], weight) for label, weight in value.harms.items() if label in at]
+        curves = [(at[k], (c.start, c.line, c.floor)) for k, c in policy.demotion.items() if k in at]
+        read_harms(
+            posts.probability,
+            posts.confidence,
+            rows.start,
+            np.array([column for column, _ in harms], dtype=np.int64),
+            np.array([weight for _, weight in harms], dtype=np.float64),
+            np.array([column for column, _ in curves], dtype=np.int64),
+            np.array([curve for _, curve in curves], dtype=np.float64).reshape(-1, 3),
+            policy.unscored.multiplier,
+            quality,
+            multiplier,
+        )
+        if value.comment_toxicity:
+            quality *= 1.0 - value.comment_toxicity * np.fmax(job.harms.comment_toxicity[rows], 0.0)
+    if value.angry_share:
+        quality *= 1.0 - value.angry_share * np.fmax(job.engagement.angry_share[rows], 0.0)  # fmax: NaN is 0
+    return quality, multiplier
 
 
-def demotions(
-    job: Job, rows: slice, harm: dict[str, tuple[FloatArray, FloatArray]]
-) -> Iterator[tuple[str, FloatArray]]:
+def demotions(job: Job, rows: slice) -> Iterator[tuple[str, FloatArray]]:
     """Name and multiplier of each demotion that this policy and feed have, for some rows."""
-    for name, near, multiplier in _effective_demotions(job, rows, harm):
-        full = np.ones(rows.stop - rows.start)
-        full[near] = multiplier
-        yield name, full
-
-
-def _effective_demotions(
-    job: Job, rows: slice, harm: dict[str, tuple[FloatArray, FloatArray]]
-) -> Iterator[tuple[str, IntArray | slice, FloatArray]]:
-    """Name, rows that it may move and their multipliers: few posts are near a line."""
-    policy, feed = job.policy, job.feed
-    unscored, counted = policy.unscored.multiplier, np.zeros(rows.stop - rows.start, dtype=bool)
-    for label, curve in policy.demotion.items():
-        if label in harm:
-            probability, confidence = harm[label]
-            near = np.flatnonzero(
-                probability >= curve.start if unscored == 1.0 else ~(probability < curve.start)
-            )  # NaN is in the second only
-            multiplier = borderline(probability[near], confidence[near], curve)
+    counted = np.zeros(rows.stop - rows.start, dtype=bool)
+    for label, curve in job.policy.demotion.items():
+        if job.harms is not None and label in job.harms.posts.labels:
+            probability, confidence = (one[rows].astype(np.float64) for one in job.harms.posts.column(label))
+            multiplier = borderline(probability, confidence, curve)
             unknown = np.isnan(multiplier)
-            multiplier[unknown] = np.where(counted[near[unknown]], 1.0, unscored)
-            counted[near[unknown]] = True  # once per post, however many of its labels are unknown
-            yield label, near, multiplier
-    whole = np.s_[:]
+            multiplier[unknown] = np.where(counted[unknown], 1.0, job.policy.unscored.multiplier)
+            counted |= unknown  # once per post, however many of its labels are unknown
+            yield label, multiplier
+    yield from _other_demotions(job, rows)
+
+
+def _other_demotions(job: Job, rows: slice) -> Iterator[tuple[str, FloatArray]]:
+    """Those that no estimate of harm decides."""
+    policy, feed = job.policy, job.feed
     if job.anger is not None:
-        yield "anger", whole, job.anger.multiplier[rows]
+        yield "anger", job.anger.multiplier[rows]
     if policy.repeat_offender is not None and "author_violations" not in feed.missing:
-        yield "repeat_offender", whole, repeated(feed.author_violations[rows], policy.repeat_offender)
+        yield "repeat_offender", repeated(feed.author_violations[rows], policy.repeat_offender)
     if policy.fatigue is not None and "see_less_requests" not in feed.missing:
-        yield "fatigue", whole, repeated(feed.see_less_requests[rows], policy.fatigue)
+        yield "fatigue", repeated(feed.see_less_requests[rows], policy.fatigue)
 
 
 def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArray]:
@@ -158,7 +167,7 @@ def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArr
 
 
 def _sum_engagement(
-    job: Job, rows: slice, offsets: IntArray, quality: FloatArray | None
+    job: Job, rows: slice, offsets: IntArray, quality: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Positive, good and negative engagement of some rows, summed signal by signal in a fixed order."""
     value = job.policy.value
@@ -181,7 +190,7 @@ def _sum_engagement(
         negative = negative - job.engagement.cost[rows]
     if not (value.endorsed or value.sensitivity):
         return positive, positive, negative
-    return positive, fixed + (scaled if quality is None else scaled * quality), negative
+    return positive, fixed + scaled * quality, negative
 
 
 _NONE = np.zeros(0)

@@ -33,39 +33,6 @@ class Harms:
             )
 
 
-def harm_columns(harms: Harms | None, rows: slice) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Probability and confidence per label for some rows, NaN where not scored."""
-    if harms is None:
-        return {}
-    probability = np.ascontiguousarray(harms.posts.probability[rows].T, dtype=np.float64)
-    confidence = np.ascontiguousarray(harms.posts.confidence[rows].T, dtype=np.float64)
-    return {label: (probability[i], confidence[i]) for i, label in enumerate(harms.posts.labels)}
-
-
-def post_quality(
-    policy: Policy,
-    columns: dict[str, tuple[FloatArray, FloatArray]],
-    comment_toxicity: FloatArray | None,
-    angry_share: FloatArray | None,
-) -> FloatArray | None:
-    """1 where nothing speaks against a post, towards 0 with its harms; None if the policy does not ask.
-
-    What was not measured (NaN, or None) takes nothing off: the result's `unscored` names it.
-    """
-    value = policy.value
-    factors = [(weight, columns[label][0]) for label, weight in value.harms.items() if label in columns]
-    if comment_toxicity is not None:
-        factors.append((value.comment_toxicity, comment_toxicity))
-    if angry_share is not None:
-        factors.append((value.angry_share, angry_share))
-    quality: FloatArray | None = None
-    for weight, amount in factors:
-        if weight:
-            kept = 1.0 - weight * np.fmax(amount, 0.0)  # fmax: 0 where NaN
-            quality = kept if quality is None else quality * kept
-    return quality
-
-
 def endorsement(policy: Policy, names: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
     """Per signal the part endorsed whatever the post, and the part that its quality scales, each (S,)."""
     value = policy.value

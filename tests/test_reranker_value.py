@@ -15,7 +15,7 @@ from reranker.pipeline import Reranker
 from reranker.policy import build_policy
 from reranker.presets import load_policy
 from reranker.ranking import Ranking
-from reranker.value import Harms, endorsement, harm_columns, post_quality
+from reranker.value import Harms, endorsement
 
 COUNTS = ("like", "love", "haha", "angry", "comment", "reshare", "report")
 HARMS = tuple(load_policy("harm-aware").value.harms)
@@ -125,12 +125,8 @@ def test_what_was_not_scored_takes_nothing_off() -> None:
     assert named.endswith(" for 1 of 2 candidates")
 
 
-def test_a_policy_that_asks_for_nothing_has_no_quality() -> None:
+def test_a_policy_that_asks_for_nothing_counts_all_engagement_as_good() -> None:
     policy = load_policy("fb-2018-h1")
-    assert post_quality(policy, {}, None, None) is None
-    aware = load_policy("harm-aware", ["value.angry_share=0", "value.comment_toxicity=0"])
-    assert post_quality(aware, {}, np.array([0.5]), np.array([0.5])) is None
-    assert harm_columns(None, np.s_[:]) == {}
     ranking = Reranker(policy).rank(feed_of([(10, 1, 0, 0, 0, 0, 0)]))
     assert (ranking.good == ranking.engagement).all()
     assert (ranking.bad == 0).all()
