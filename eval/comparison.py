@@ -84,15 +84,18 @@ class Comparison:
 
     @property
     def own_ruler(self) -> tuple[str, ...]:
-        """Metrics that were measured by the very classifier that demoted."""
+        """Exposures that were measured by the very classifier or domain ratings that demoted."""
         demoted = set((self.context.demoted_with or "").split("+")) - {""}
         measured = set((self.context.measured_with or "").split("+")) - {""}
+        rated = any("low_quality_news" in key and after is not None for key, _, after in self.differences)
         return tuple(
             outcome.name
             for outcome in self.outcomes
             if outcome.kind == "exposure"
-            and outcome.model is not None
-            and demoted & (measured or set(outcome.model.split("+")))
+            and (
+                (outcome.name == "low_quality" and rated)
+                or (outcome.model is not None and demoted & (measured or set(outcome.model.split("+"))))
+            )
         )
 
 

@@ -192,8 +192,8 @@ def _warnings(comparison: Comparison, main: list[Row]) -> list[Sentence]:
     if comparison.own_ruler:
         names = ", ".join(in_words(name) for name in comparison.own_ruler)
         texts.append(
-            f"The classifier that demoted also measures {names}. Demotion lowers its own estimate by "
-            "construction, so these figures overstate the effect; an independent measure is needed."
+            f"The classifier or ratings that demoted also measure {names}. Demotion lowers its own estimate "
+            "by construction, so these figures overstate the effect; an independent measure is needed."
         )
     if any(key.endswith("weights.angry") for key, _, _ in comparison.differences) and any(
         row.metric == "angry_share" for row in main

@@ -236,7 +236,7 @@ def test_a_classifier_that_demotes_and_measures_is_warned_of():
     outcomes = standard_outcomes(feed, harms, attributes=["is_toxic"])
     found = compare(original, treatment, outcomes, shown="3", n_resamples=100)
     assert found.own_ruler == ("toxicity",)
-    assert "The classifier that demoted also measures toxicity" in texts(found)
+    assert "The classifier or ratings that demoted also measure toxicity" in texts(found)
     assert found.row("is_toxic").status == "decreased"
     other = Context(demoted_with="model-b")
     assert compare(original, treatment, outcomes, shown="3", n_resamples=100, context=other).own_ruler == ()
