@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
 DEMO_REPORT ?= demo-report
 
-.PHONY: demo test check bench card clean
+.PHONY: demo test check bench clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/reranker demo --output $(DEMO_REPORT)

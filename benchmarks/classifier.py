@@ -12,11 +12,11 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from timing import timed
 
 ENGINES = ("reranker", "transformers float32")
 BATCH = 64
@@ -75,17 +75,6 @@ def run_peer(given: list[str], repeats: int, device: str) -> tuple[list[float], 
         return calibrated(np.vstack(parts), artifact.calibration)[0]
 
     return timed(work, repeats)
-
-
-def timed(work, repeats: int) -> tuple[list[float], np.ndarray]:
-    """Seconds of each repeat after one that does not count, and the last result."""
-    result = work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return seconds, np.asarray(result)
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from timing import timed
 
 POOL = 200
 ENGINES = ("reranker", "polars", "duckdb")
@@ -227,17 +227,6 @@ def endorsed(policy, name: str) -> tuple[float, float]:
 
     always, scaled = endorsement(policy, (name,))
     return float(always[0]), float(scaled[0])
-
-
-def timed(work, repeats: int) -> tuple[list[float], np.ndarray]:
-    """Seconds of each repeat after one that does not count, and the last result."""
-    result = work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return seconds, np.asarray(result)
 
 
 def worker(engine: str, job: str, n: int, repeats: int) -> None:

@@ -5,34 +5,33 @@ This is the one module of the package that may reach up to `eval`: it puts the p
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
-from reranker.effectiveness import Effectiveness, measure_effectiveness, refuse_to_demote_everything
+from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.engagement import effective_weights
-from reranker.explain import Explanation, explain
+from reranker.explain import explain
 from reranker.feed import Feed
 from reranker.pipeline import Reranker
 from reranker.policy import Policy, PolicyError
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
 from reranker.ranking import Ranking
+from reranker.terminal import (
+    console,
+    effectiveness_line,
+    errors,
+    print_explanation,
+    print_ranking,
+    print_study,
+    print_unscored,
+    progress,
+)
 from reranker.value import Harms
 
 app = typer.Typer(
@@ -45,8 +44,6 @@ policies_app = typer.Typer(help="Policies as dated, named data.", no_args_is_hel
 import_app = typer.Typer(help="Turn exports into feeds.", no_args_is_help=True)
 app.add_typer(policies_app, name="policies")
 app.add_typer(import_app, name="import")
-console = Console()
-errors = Console(stderr=True)
 
 FeedsArgument = Annotated[
     Path, typer.Argument(help="Candidates: .parquet, .jsonl or .csv.", show_default=False)
@@ -91,13 +88,12 @@ def rank(
     """Rank every request of FEEDS by a policy and write the positions with what made them."""
     from reranker.results import write_ranking
 
-    chosen = load_policy(policy, settings or ())
-    feed = _read(feeds, interactions)
-    harms = _harms(feed, [chosen], model, domains, scores, device)
-    ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    ranking = _ranked(
+        feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device
+    )
     refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
-    _print_ranking(ranking, output)
+    print_ranking(ranking, output)
 
 
 @app.command()
@@ -145,15 +141,14 @@ def explain_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say why a post stands where it stands: terms that add up to its score, and two sentences."""
-    chosen = load_policy(policy, settings or ())
-    feed = _read(feeds, interactions)
-    harms = _harms(feed, [chosen], model, domains, scores, device)
-    ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    ranking = _ranked(
+        feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device
+    )
     explanation = explain(ranking, post, request)
     if as_json:
         console.print_json(json.dumps(explanation.as_dict()))
     else:
-        _print_explanation(explanation)
+        print_explanation(explanation)
 
 
 @app.command()
@@ -229,32 +224,7 @@ def _study(feed: Feed, harms: Harms | None, arms: Any, outcomes: Any, output: Pa
 
     with errors.status("ranking, comparing and drawing"):
         study = run_study(feed, harms, arms, outcomes, output, **options)
-    for ranking in (study.original, study.treatment):
-        console.print(
-            f"[bold]{ranking.policy.name}[/bold]: {_effectiveness_line(measure_effectiveness(ranking))}"
-        )
-    table = Table("shown to people", "original", "treatment", "change", "95% interval", box=None)
-    for row in study.comparison.rows:
-        if row.segment_by == "all" and row.browsing == study.comparison.browsing[0] and row.kind != "context":
-            table.add_row(*_change_cells(row), style=_STYLES.get(row.status))
-    console.print(table)
-    console.print(study.sentences[0].text, markup=False, highlight=False, soft_wrap=True)
-    for sentence in [one for one in study.sentences[1:] if one.tone in ("worse", "open")][:8]:
-        console.print(f"- {sentence.text}", markup=False, highlight=False, soft_wrap=True)
-    _print_unscored(study.treatment)
-    console.print(f"report: {study.files[-1]}", soft_wrap=True, markup=False)
-
-
-_STYLES = {"decreased": "green", "increased": "yellow"}
-
-
-def _change_cells(row: Any) -> tuple[str, ...]:
-    def show(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    interval = f"{show(row.relative_low, '+.1%')} to {show(row.relative_high, '+.1%')}"
-    name = row.metric.replace("_", " ")
-    return name, show(row.original, ".4g"), show(row.treatment, ".4g"), show(row.relative, "+.1%"), interval
+    print_study(study)
 
 
 @app.command()
@@ -377,12 +347,10 @@ def policies_check(
         console.print(f"numbers without a source: {', '.join(unsourced)}", style="yellow")
     if feeds is None:
         return
-    feed = _read(feeds, interactions)
-    harms = _harms(feed, [chosen], model, domains, scores, device)
-    ranking = Reranker(chosen, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
+    ranking = _ranked(feeds, chosen, interactions, model, domains, scores, device)
     refuse_to_demote_everything(ranking)
-    console.print(_effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
-    _print_unscored(ranking)
+    console.print(effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
+    print_unscored(ranking)
 
 
 @policies_app.command("switch")
@@ -405,6 +373,20 @@ def _read(feeds: Path, interactions: Path | None) -> Feed:
     from reranker.reading import read_feed
 
     return read_feed(feeds, interactions=interactions)
+
+
+def _ranked(
+    feeds: Path,
+    policy: Policy,
+    interactions: Path | None,
+    model: str,
+    domains: Path | None,
+    scores: Path | None,
+    device: str,
+) -> Ranking:
+    feed = _read(feeds, interactions)
+    harms = _harms(feed, [policy], model, domains, scores, device)
+    return Reranker(policy, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
 
 
 def _harms(
@@ -430,24 +412,9 @@ def _score(feed: Feed, model: str, domains: Path | None, device: str) -> Harms |
 
     if feed.n == 0:
         return None
-    with _progress("reading texts", len(set(feed.text.values))) as advance:
+    with progress("reading texts", len(set(feed.text.values))) as advance:
         scorer = load_scorer(None if model == "none" else model, domains, device=device, on_batch=advance)
         return Reranker(load_policy("uniform"), scorer).score(feed)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Any]:
-    """A progress bar on stderr; yields a function that takes the number done."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=min(done, total))
 
 
 def _source_of(policy: Policy, key: str) -> str:
@@ -457,61 +424,6 @@ def _source_of(policy: Policy, key: str) -> str:
         if source is not None:
             return source
     return ""
-
-
-def _print_ranking(ranking: Ranking, output: Path) -> None:
-    feed, policy = ranking.feed, ranking.policy
-    console.print(
-        f"{feed.n} candidates in {feed.n_requests} requests ranked by {policy.name} ({policy.digest[:12]})",
-        highlight=False,
-    )
-    console.print(_effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
-    _print_unscored(ranking)
-    console.print(f"written: {output}", soft_wrap=True)
-
-
-def _effectiveness_line(found: Effectiveness) -> str:
-    if not found.n_demoted:
-        return "no candidate demoted"
-    line = f"{found.n_demoted} demoted ({found.n_full} in full, {found.n_unmoved} moved no position); "
-    if found.ineffective_per_1000 is not None:
-        line += f"ineffective demotions per 1,000: {found.ineffective_per_1000:.0f}"
-        if found.n_ineffective and found.most_halvings:
-            line += f" (the highest demoted score would need {found.most_halvings} halvings)"
-    else:
-        line += "no full demotion to judge"
-    return line
-
-
-def _print_unscored(ranking: Ranking) -> None:
-    if ranking.unscored:
-        terms = "; ".join(ranking.unscored)
-        console.print(f"not scored: {terms}", style="yellow", markup=False, soft_wrap=True)
-
-
-def _print_explanation(explanation: Explanation) -> None:
-    console.print(" ".join(explanation.sentences), markup=False, soft_wrap=True)
-    table = Table(
-        "term", "kind", "units", "endorsed (likes)", "not endorsed", "adds", title=explanation.post_id
-    )
-    for term in explanation.terms:
-        table.add_row(
-            term.name.replace("_", " "),
-            term.kind,
-            "" if term.count is None else f"{term.count:,.4g}",
-            "" if term.good is None else f"{term.good:,.4g}",
-            "" if term.bad is None else f"{term.bad:,.4g}",
-            f"{term.amount:+.6g}",
-        )
-    table.add_section()
-    table.add_row("score", "", "", "", "", f"{explanation.score:+.6g}")
-    console.print(table)
-    known = {label: value for label, value in explanation.harms.items() if value is not None}
-    if known:
-        console.print("estimates: " + ", ".join(f"{label} {value:.2f}" for label, value in known.items()))
-    console.print(
-        f"policy {explanation.policy} {explanation.digest[:12]}, model {explanation.model}", markup=False
-    )
 
 
 if __name__ == "__main__":
