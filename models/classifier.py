@@ -86,8 +86,10 @@ class HarmClassifier:
         return self._logits([normalised(text) for text in texts], batch_size, None)
 
     def _serves(self, text: str, language: str | None) -> bool:
-        if language is not None and language.lower().split("-")[0] not in self.artifact.languages:
-            return False
+        if language is not None:
+            spoken = language.lower().replace("_", "-").split("-")[0]
+            if spoken not in self.artifact.languages:
+                return False
         return is_mostly_latin(text)
 
     def _logits(

@@ -5,6 +5,8 @@ This is the one module of the package that may reach up to `eval`: it puts the p
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,6 +90,7 @@ def rank(
     """Rank every request of FEEDS by a policy and write the positions with what made them."""
     from reranker.results import write_ranking
 
+    _check_output(output, ".parquet", ".jsonl")
     ranking = _ranked(
         feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device
     )
@@ -108,6 +111,7 @@ def score(
     """Estimate the harm of every candidate once, for `rank`, `compare` and `explain` to read."""
     from reranker.results import write_harms
 
+    _check_output(output, ".parquet")
     feed = _read(feeds, interactions)
     harms = _score(feed, model, domains, device)
     if harms is None:
@@ -183,14 +187,20 @@ def compare(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare what two policies put in front of people, and write a report."""
+    from eval.exposure import browsing
     from eval.lexicon import read_lexicon
-    from eval.outcomes import standard_outcomes
+    from eval.outcomes import attribute_outcomes, standard_outcomes
     from eval.study import Arm
 
+    _check_output(output)
     arms = (Arm(original, tuple(settings or ())), Arm(treatment, (*(settings or ()), *(set_treatment or ()))))
     policies = [load_policy(arm.spec, arm.settings) for arm in arms]
+    with _told():
+        browsing(shown)
+        terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
     feed = _read(feeds, interactions)
-    terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
+    with _told():
+        attribute_outcomes(feed, truth or ())
     harms = _harms(feed, policies, model, domains, scores, device)
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
     _study(feed, harms, arms, outcomes, output, shown=shown, data=feeds.name, show_text=show_text, seed=seed)
@@ -320,9 +330,9 @@ def policies_diff(
     left, right = load_policy(first), load_policy(second)
     found = differences(left, right)
     if not found:
-        console.print(f"{left.name} and {right.name} rank alike: digest {left.digest[:12]}")
+        console.print(f"{first} and {second} have the same settings: digest {left.digest[:12]}")
         return
-    table = Table("key", left.name, right.name)
+    table = Table("key", first, second)
     for key, a, b in found:
         table.add_row(key, "-" if a is None else str(a), "-" if b is None else str(b))
     console.print(table)
@@ -367,6 +377,23 @@ def policies_switch(
     with audit.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record.as_dict()) + "\n")
     console.print(after, highlight=False)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Bad input to the evaluation, which knows no error of its own, as bad input to the command line."""
+    try:
+        yield
+    except ValueError as error:
+        raise FeedError(str(error)) from None
+
+
+def _check_output(output: Path, *suffixes: str) -> None:
+    """Before the work: the result's name and folder."""
+    if suffixes and output.suffix not in suffixes:
+        raise FeedError(f"{output}: expected a name that ends in {' or '.join(suffixes)}, got another")
+    if not output.resolve().parent.is_dir():
+        raise FeedError(f"{output}: expected its folder to exist, got none")
 
 
 def _read(feeds: Path, interactions: Path | None) -> Feed:

@@ -94,6 +94,8 @@ class Feed:
         if self.interactions is not None:
             kinds = self.interactions.kind.present()
             made = {name for kind in kinds for name in (kind, *MADE_FROM.get(kind, ()))}
+            if made & {"comment", "reply"}:
+                made |= {"long_comment", "avatar_comment"}
             both = sorted(made & set(self.signals.names))
             if both:
                 raise FeedError(

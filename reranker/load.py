@@ -38,6 +38,8 @@ def load_scorer(
             scorers.append(lambda content: classifier.score(content, on_batch=on_batch))
         if domains is not None:
             scorers.append(DomainRatings.read(domains).score)
+    except UnicodeDecodeError as error:
+        raise LoadError(f"{domains}: expected text in UTF-8, got {error}") from None
     except (ValueError, OSError) as error:
         raise LoadError(str(error)) from None
     return _joined(scorers) if scorers else None

@@ -193,6 +193,8 @@ def _held_out(feed: Feed, policy: Policy) -> BoolArray:
     """(r,) requests of the hashed share of users who keep the original order (E8)."""
     if policy.holdout.share == 0.0:
         return np.zeros(feed.n_requests, dtype=bool)
+    if "user" in feed.missing:
+        raise FeedError(f"user: expected a column for the holdout of policy {policy.name}, got none")
     chosen = [
         unit_hash(f"{policy.holdout.salt}\x1f{user}") < policy.holdout.share for user in feed.user.values
     ]
@@ -222,8 +224,11 @@ def _order(
             sorted_rows = sorted_rows[np.lexsort((over[sorted_rows], request))]  # stable: those over go last
         order[rows] = sorted_rows + rows.start
 
+    before = score.copy() if held_out.any() else score
     _in_blocks(offsets, BLOCK_ROWS, sort)
     if held_out.any():
+        diversity[held_out[feed.request_of_row]] = 1.0
+        np.copyto(score, before, where=held_out[feed.request_of_row])
         as_it_came = np.lexsort((original, feed.request_of_row))
         order = np.where(held_out[feed.request_of_row], as_it_came, order)
     order, kept = order[~removed[order]], _kept_offsets(offsets, removed)
@@ -282,4 +287,7 @@ def _unscored_terms(
         terms.append("repeat offenders (author_violations)")
     if policy.fatigue is not None and "see_less_requests" in feed.missing:
         terms.append("fatigue (see_less_requests)")
+    slate = policy.slate
+    if (slate.author_decay < 1.0 or slate.author_cap is not None) and "author" in feed.missing:
+        terms.append("author diversity (author)")
     return tuple(terms)

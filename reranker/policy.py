@@ -21,10 +21,13 @@ MAX_FLOOR = 0.25  # what an engagement of zero is worth once bounded
 LABEL_NAMES = tuple(label.name for label in LABELS)
 DESCRIPTIVE = frozenset({"name", "date", "title", "description", "sources", "base", "overlays"})
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Weight = Annotated[
+    float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)
+]  # times counts up to 2**53: far from overflow
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class PolicyError(ValueError):
@@ -48,9 +51,9 @@ def _check_names(
 class Scale(Section):
     """What one unit of each signal is worth, in likes."""
 
-    weights: dict[str, Finite] = {}
+    weights: dict[str, Weight] = {}
     relationship: dict[str, NonNegative] = {}
-    override: dict[Literal["country", "language"], dict[str, dict[str, Finite]]] = {}
+    override: dict[Literal["country", "language"], dict[str, dict[str, Weight]]] = {}
 
     @model_validator(mode="after")
     def _names(self) -> "Scale":
@@ -75,7 +78,7 @@ class Score(Section):
 class Significance(Section):
     """When a comment, reply, reshare or message counts as significant (W7)."""
 
-    min_unique_tokens: Annotated[int, Field(ge=1)] = 5
+    min_unique_tokens: Count = 5
     media_counts_for_comments: bool = False
 
 
@@ -101,7 +104,7 @@ class Media(Section):
 class Levers(Section):
     """The lesser levers: comment length, computing load, the viewer's connection (W27-W31)."""
 
-    long_comment_tokens: Annotated[int, Field(ge=1)] = 25
+    long_comment_tokens: Count = 25
     computing_load_cost: NonNegative = 0.0
     low_connection_below: Share = 0.0
     low_connection_media: dict[str, Share] = {}
@@ -116,7 +119,7 @@ class Mix(Section):
     """A second objective: score = (1 - share) * first + share * second."""
 
     share: Share = 0.0
-    weights: dict[str, Finite] = {}
+    weights: dict[str, Weight] = {}
     media: tuple[str, ...] = ()
     relation: tuple[str, ...] = ()
 
@@ -137,7 +140,11 @@ class Blend(Section):
 
 
 class Guard(Section):
-    """The most that one signal may carry of a request's positive score (W32)."""
+    """The most that one signal may carry of a request's positive score (W32).
+
+    Likes, the unit of the scale, are not guarded, and no signal is cut to less than a tenth, so that one
+    stray event of another kind cannot void it.
+    """
 
     max_signal_share: Annotated[float, Field(ge=0.5, le=1)] = 1.0
 
@@ -184,7 +191,10 @@ class Curve(Section):
 
 
 class Unscored(Section):
-    """What happens to a post that a demotion's classifier could not score: its multiplier."""
+    """What happens to a post that a demotion's classifier could not score: its multiplier, once.
+
+    A label that no scorer serves is left out for all posts: to demote them all alike would change nothing.
+    """
 
     multiplier: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -221,9 +231,9 @@ class Slate(Section):
 
     author_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     author_floor: Share = 0.0
-    author_cap: Annotated[int, Field(ge=1)] | None = None
+    author_cap: Count | None = None
     thread_order: bool = True
-    max_demotion_positions: Annotated[int, Field(ge=1)] | None = None
+    max_demotion_positions: Count | None = None
 
 
 class Holdout(Section):
@@ -246,7 +256,7 @@ class Policy(Scale):
     overlays: tuple[str, ...] = ()
     sources: dict[str, str] = {}
     drop: tuple[str, ...] = ()
-    labels: dict[str, Finite] = {}
+    labels: dict[str, Weight] = {}
     score: Score = Score()
     significance: Significance = Significance()
     filters: Filters = Filters()

@@ -210,7 +210,7 @@ def _flat(policy: Policy) -> dict[str, Any]:
         {
             k: v
             for k, v in content.items()
-            if k not in ("name", "date", "title", "description", "sources", "base")
+            if k not in ("name", "date", "title", "description", "sources", "base", "overlays")
         },
     )
     return flat

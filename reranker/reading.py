@@ -102,8 +102,10 @@ def read_interactions(path: str | Path) -> Interactions:
         raise FeedError(f"{path}: {error}") from None
 
 
-def feed_from(source: Any, interactions: Interactions | None = None) -> Feed:
+def feed_from(source: Any, interactions: Any = None) -> Feed:
     """A feed from a path, an arrow table, a pandas or polars data frame, or a `datasets.Dataset`.
+
+    Interactions come in any of these forms too.
 
     NaN in a pandas column is a null, as pandas has no other; everywhere else NaN is bad input.
 
@@ -113,6 +115,10 @@ def feed_from(source: Any, interactions: Interactions | None = None) -> Feed:
     """
     if isinstance(source, Feed):
         return source
+    if isinstance(interactions, str | Path):
+        interactions = read_interactions(interactions)
+    elif interactions is not None and not isinstance(interactions, Interactions):
+        interactions = interactions_from_arrow(_arrow_table(interactions))
     if isinstance(source, str | Path):
         return read_feed(source, interactions=interactions)
     return feed_from_arrow(_arrow_table(source), interactions)
@@ -216,6 +222,8 @@ def _to_utf8(values: Array) -> Array:
 
 
 def _strings(name: str, column: ChunkedArray, *, integers: bool) -> StringColumn:
+    if len(column) == 0:  # an empty column of any type, as an empty data frame has
+        return StringColumn.null(0)
     readable = _is_text(column.type) or _is_bytes(column.type)
     if not readable and not (integers and pa.types.is_integer(column.type)):
         raise FeedError(f"{name}: expected text{' or integers' * integers}, got a column of {column.type}")

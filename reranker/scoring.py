@@ -20,6 +20,8 @@ from reranker.kernel import add_engagement, add_signal_sums, read_harms
 from reranker.policy import Policy
 from reranker.value import Harms, endorsement
 
+LEAST_KEPT = 0.1  # of a signal by the guard
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -233,8 +235,8 @@ def _guard_factors(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatA
     others = sum(own, np.zeros(own.shape[1])) - own  # in a fixed order: axis sums depend on the shape
     over = (own * (1.0 - most) > most * others) & (others > 1e-9 * own)
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(over, most / (1.0 - most) * others / own, 1.0)
-    return {name: factor[i] for i, name in enumerate(names) if over[i].any()}
+        factor = np.where(over, np.maximum(most / (1.0 - most) * others / own, LEAST_KEPT), 1.0)
+    return {name: factor[i] for i, name in enumerate(names) if over[i].any() and name != "like"}
 
 
 def _squash(base: FloatArray, policy: Policy) -> FloatArray:

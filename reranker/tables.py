@@ -59,6 +59,9 @@ def read_table(path: str | Path, layout: Layout) -> pa.Table:
         if path.suffix.lower() not in SUFFIXES:
             raise FeedError(f'{path}: expected one of {", ".join(SUFFIXES)}, got "{path.suffix}"')
         if path.stat().st_size == 0:
+            if path.suffix.lower() in (".jsonl", ".ndjson"):  # no line is no row
+                required = [name for name in ("request_id", "post_id", "kind") if name in layout]
+                return pa.table({name: pa.array([], pa.string()) for name in required})
             raise FeedError(f"{path}: expected rows, got an empty file")
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path)

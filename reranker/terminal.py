@@ -122,6 +122,6 @@ def print_explanation(explanation: Explanation) -> None:
     known = {label: value for label, value in explanation.harms.items() if value is not None}
     if known:
         console.print("estimates: " + ", ".join(f"{label} {value:.2f}" for label, value in known.items()))
-    console.print(
-        f"policy {explanation.policy} {explanation.digest[:12]}, model {explanation.model}", markup=False
-    )
+    model = explanation.model or "none"
+    made_by = f"policy {explanation.policy} {explanation.digest[:12]}, model {model}"
+    console.print(made_by, markup=False)

@@ -38,18 +38,27 @@ def test_links_of_the_readme_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_readmes_code_runs(tmp_path: Path) -> None:
-    """In a folder of its own, as a user would type it."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    texts = ["Thank you all for the help.", "You are a pathetic idiot."]
-    columns = {"request_id": ["r", "r"], "post_id": ["a", "b"], "text": texts, "like": [3, 9]}
-    write_feed(feed_from_columns(columns), tmp_path / "feeds.parquet")
+def run_code_of(document: Path, folder: Path) -> str:
+    """What the document's one block of Python prints, run in a folder of its own, as a user would type it."""
+    (code,) = re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         check=True,
     )
-    assert done.stdout.startswith("['a', 'b']")
+    return done.stdout
+
+
+def test_the_readmes_code_runs(tmp_path: Path) -> None:
+    texts = ["Thank you all for the help.", "You are a pathetic idiot."]
+    columns = {"request_id": ["r", "r"], "post_id": ["a", "b"], "text": texts, "like": [3, 9]}
+    write_feed(feed_from_columns(columns), tmp_path / "feeds.parquet")
+    assert run_code_of(ROOT / "README.md", tmp_path).startswith("['a', 'b']")
+
+
+def test_the_cards_code_runs(tmp_path: Path) -> None:
+    (card,) = (ROOT / "models" / "pretrained").glob("*/README.md")
+    assert "array([0.0" in run_code_of(card, tmp_path)

@@ -1,4 +1,4 @@
-"""What the harness finds on real pages, against figures computed apart from it (shared/data/README.md).
+"""What the harness finds on real pages, against figures computed apart from it.
 
 Protocol: posts with at least 10 reactions; pools are days with at least 100 of them; counts divided by
 the page's median reactions; the policy of early 2018 on totals; the top max(5, n // 10) of each pool; the

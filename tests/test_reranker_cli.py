@@ -125,7 +125,7 @@ def test_policies_list_show_diff(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("policies", "diff", "fb-2018-h1", "fb-2018-late") == 0
     assert "weights.angry" in capsys.readouterr().out
     assert run("policies", "diff", "proposal-2019-07-like", "proposal-2019-late") == 0
-    assert "rank alike" in capsys.readouterr().out
+    assert "have the same settings" in capsys.readouterr().out
 
 
 def test_break_the_glass_is_recorded_and_reversible(
@@ -185,3 +185,41 @@ def test_a_policy_that_demotes_everything_is_refused(
     arguments = ("--model", "none", "--domains", ratings, "-p", policy, "-o", tmp_path / "r.parquet")
     message = refused(capsys, "rank", feeds[0], *arguments)
     assert "stay undemoted" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--shown", "foo", "browsing"),
+        ("--truth", "nosuch", "nosuch"),
+        ("--lexicon", "bad.csv", "dictionary and term"),
+        ("--set", "weights.like=1e308", "weights.like"),
+        ("--set", "slate.max_demotion_positions=99999999999999999999", "max_demotion_positions"),
+        ("--set", "holdout.share=2", "holdout.share"),
+    ],
+)
+def test_each_option_of_compare_refuses_bad_input_in_one_line(
+    feeds: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    told: str,
+) -> None:
+    (tmp_path / "bad.csv").write_text("word\nx\n")
+    given = tmp_path / value if option == "--lexicon" else value
+    data = (feeds[0], "--interactions", feeds[1], "--model", "none", "-o", tmp_path / "report")
+    assert told in refused(capsys, "compare", *data, option, given)
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_output_is_checked_before_the_work(
+    feeds: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ".parquet or .jsonl" in refused(capsys, "rank", feeds[0], "-o", tmp_path / "r.csv")
+    assert "folder to exist" in refused(capsys, "rank", feeds[0], "-o", tmp_path / "no" / "r.parquet")
+
+
+def test_json_lines_without_a_line_are_an_empty_feed(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    assert run("rank", tmp_path / "empty.jsonl", "-o", tmp_path / "r.parquet") == 0

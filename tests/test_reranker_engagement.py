@@ -267,13 +267,13 @@ def test_a_weak_connection_and_a_boost_multiply() -> None:
 
 
 def guarded_by_hand(parts: FloatArray, most: float) -> FloatArray:
-    """Signals (S, n) of one request, the one over its share scaled to most / (1 - most) of the others."""
+    """Signals (S, n) of one request, likes first: another over its share is scaled down, at most to 1/10."""
     totals = parts.sum(axis=1)
     out = parts.copy()
-    for i, total in enumerate(totals):
+    for i, total in list(enumerate(totals))[1:]:
         others = totals.sum() - total
         if total > most * totals.sum() and others > 0:
-            out[i] *= most / (1 - most) * others / total
+            out[i] *= max(most / (1 - most) * others / total, 0.1)
     return out.sum(axis=0)
 
 
@@ -283,7 +283,7 @@ def guarded_by_hand(parts: FloatArray, most: float) -> FloatArray:
     st.sampled_from([0.5, 0.6, 0.7, 0.9]),
 )
 def test_no_signal_carries_more_than_the_guards_share_of_a_request(rows: list[Any], most: float) -> None:
-    """W32, against a loop; afterwards the largest share is at most the guard's."""
+    """W32, against a loop."""
     like, love, angry = (list(column) for column in zip(*rows, strict=True))
     found = ranked("fb-2018-h1", f"guard.max_signal_share={most}", like=like, love=love, angry=angry)
     parts = np.array([like, love, angry], dtype=float) * [[1], [5], [5]]
@@ -291,17 +291,25 @@ def test_no_signal_carries_more_than_the_guards_share_of_a_request(rows: list[An
 
 
 def test_the_guard_leaves_a_request_of_one_signal_alone_and_looks_at_each_request_by_itself() -> None:
-    """W32: comment spam of 1000 comments at 15 is cut to .7 / .3 of the 30 likes, so to 70."""
+    """W32: 100 comments at 15 are cut to .7 / .3 of the 300 likes, so to 700."""
     feed = feed_from_columns(
         {
             "request_id": ["r", "r", "s"],
             "post_id": ["a", "b", "a"],
-            "like": [10, 20, 0],
-            "comment": [1000, 0, 1000],
+            "like": [100, 200, 0],
+            "comment": [100, 0, 1000],
         }
     )
     found = Reranker(load_policy("fb-2018-h1", ["guard.max_signal_share=0.7"])).rank(feed)
-    assert found.engagement.tolist() == pytest.approx([10 + 70, 20, 15000])
+    assert found.engagement.tolist() == pytest.approx([100 + 700, 200, 15000])
+
+
+def test_one_stray_event_cannot_void_what_a_request_consists_of() -> None:
+    """C12: likes are never cut, and another signal to no less than a tenth."""
+    likes = ranked("fb-2018-h1", "guard.max_signal_share=0.7", like=[100, 5000, 0], comment=[0, 0, 1])
+    assert likes.engagement.tolist() == pytest.approx([100, 5000, 15])
+    comments = ranked("fb-2018-h1", "guard.max_signal_share=0.7", like=[0, 0, 1], comment=[10, 500, 0])
+    assert comments.engagement.tolist() == pytest.approx([15, 750, 1])
 
 
 def test_counts_and_probabilities_are_not_taken_for_one_another() -> None:

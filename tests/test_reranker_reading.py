@@ -288,7 +288,6 @@ BAD_FILES = [
     ("feed.csv", "request_id,post_id,liek\nr,a,1\n", 'unknown column "liek"; did you mean "like"?'),
     ("feed.csv", "request_id,post_id,attr_x\nr,a,big\n", "attr_x: expected a number, got 'big' at row 0"),
     ("feed.csv", "post_id\na\n", "request_id: expected a column, got post_id"),
-    ("feed.jsonl", "", "expected rows, got an empty file"),
     ("feed.jsonl", "\n\n", "request_id: expected a column, got none"),
     ("feed.jsonl", ONE + "{\n", "expected JSON, got Expecting property name"),
     ("feed.jsonl", ONE + "[1]\n", "expected one JSON object per line, got [1] at line 2"),

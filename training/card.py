@@ -15,10 +15,12 @@ stored as int8: {megabytes:.1f} MB. Digest `{digest}`. A first version: {epochs}
 no tuning.
 
 ```python
-from models.classifier import HarmClassifier
-from models.scores import Content
+from reranker import Reranker, feed_from_columns, load_policy, load_scorer
 
-scores = HarmClassifier.load("bundled").score(Content.of_texts(["Thanks, that helped me a lot."]))
+texts = ["Thanks, that helped me a lot."]
+feed = feed_from_columns({{"request_id": ["r"], "post_id": ["a"], "text": texts}})
+harms = Reranker(load_policy("harm-aware"), load_scorer("bundled")).score(feed)
+print(harms.posts.column("toxicity"))
 ```
 
 Not scored (NaN, never guessed): empty text, a stated language other than English, text mostly in another
