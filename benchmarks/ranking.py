@@ -22,6 +22,8 @@ from statistics import median
 import numpy as np
 from timing import timed
 
+from reranker.scoring import LEAST_KEPT
+
 POOL = 200
 ENGINES = ("reranker", "polars", "duckdb")
 WITHOUT = ("anger", "repeat_offender", "fatigue")  # a beta tail, and two columns the data do not have
@@ -105,9 +107,9 @@ def run_polars(data: dict[str, np.ndarray], job: str, repeats: int) -> tuple[lis
     for one, (name, _, _, _) in zip(own, gain, strict=True):
         others = pl.col("own_all") - one
         over = (one * (1 - most) > most * others) & (others > 1e-9 * one)
-        factors.append(
-            pl.when(over).then(most / (1 - most) * others / one).otherwise(1.0).alias(f"factor_{name}")
-        )
+        ratio = pl.max_horizontal(most / (1 - most) * others / one, pl.lit(LEAST_KEPT))
+        kept = pl.when(over & pl.lit(name != "like")).then(ratio).otherwise(1.0)
+        factors.append(kept.alias(f"factor_{name}"))
     positive = pl.sum_horizontal([pl.col(n) * w * pl.col(f"factor_{n}") for n, w, _, _ in gain]) * close
     fixed = pl.sum_horizontal([pl.col(n) * (w * a) * pl.col(f"factor_{n}") for n, w, a, _ in gain]) * close
     scaled = pl.sum_horizontal([pl.col(n) * (w * b) * pl.col(f"factor_{n}") for n, w, _, b in gain]) * close
@@ -183,8 +185,9 @@ def run_duckdb(data: dict[str, np.ndarray], job: str, repeats: int) -> tuple[lis
     every = plus([f"own_{n}" for n, _, _, _ in gain])
     factor = ", ".join(
         f"case when own_{n} * {1 - most!r} > {most!r} * (own_all - own_{n})"
-        f" and own_all - own_{n} > 1e-9 * own_{n}"
-        f" then {most / (1 - most)!r} * (own_all - own_{n}) / own_{n} else 1 end as factor_{n}"
+        f" and own_all - own_{n} > 1e-9 * own_{n} and '{n}' <> 'like'"
+        f" then greatest({most / (1 - most)!r} * (own_all - own_{n}) / own_{n}, {LEAST_KEPT}) else 1 end"
+        f" as factor_{n}"
         for n, _, _, _ in gain
     )
     query = f"""

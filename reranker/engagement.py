@@ -175,8 +175,12 @@ WeightClass = tuple[tuple[Literal["country", "language"], str], ...]
 def _weight_classes(feed: Feed, policy: Policy) -> tuple[NDArray[np.int32], list[WeightClass]]:
     """The combinations of country and language that have weights of their own; 0 is everywhere else."""
     overrides = [policy.override] + ([policy.blend.scale.override] if policy.blend else [])
-    countries = sorted({place for o in overrides for place in o.get("country", {})})
-    languages = sorted({place for o in overrides for place in o.get("language", {})})
+    countries = sorted(
+        {place for o in overrides for place in o.get("country", {})} & set(feed.country.values)
+    )
+    languages = sorted({p for o in overrides for p in o.get("language", {})} & set(feed.language.values))
+    if not countries and not languages:
+        return np.zeros(0, dtype=np.int32), [()]
     country = _codes_in(feed.country.values, feed.country.codes, countries)[feed.request_of_row]
     spoken = _codes_in(feed.language.values, feed.language.codes, languages)
     classes: list[WeightClass] = []

@@ -85,7 +85,6 @@ class Reranker:
             score=columns.score,
             engagement=columns.positive,
             good=columns.good,
-            bad=columns.positive - columns.good,
             negative=columns.negative,
             base_score=columns.base_score,
             bounded=columns.bounded,
@@ -231,7 +230,9 @@ def _order(
         np.copyto(score, before, where=held_out[feed.request_of_row])
         as_it_came = np.lexsort((original, feed.request_of_row))
         order = np.where(held_out[feed.request_of_row], as_it_came, order)
-    order, kept = order[~removed[order]], _kept_offsets(offsets, removed)
+    kept = _kept_offsets(offsets, removed)
+    if removed.any():
+        order = order[~removed[order]]
     if rule.max_demotion_positions is not None:
         order = limit_moves(order, original, kept, rule.max_demotion_positions)
     if rule.thread_order and "parent_id" not in feed.missing:
@@ -255,6 +256,8 @@ def _parents(feed: Feed) -> IntArray:
 
 
 def _kept_offsets(offsets: IntArray, removed: BoolArray) -> IntArray:
+    if not removed.any():
+        return offsets
     kept = np.diff(offsets) - request_sums(removed.astype(np.float64), offsets).astype(np.int64)
     return np.concatenate(([0], np.cumsum(kept)))
 

@@ -26,7 +26,7 @@ class Ranking:
         offsets: (r + 1,) request i holds order[offsets[i]:offsets[i + 1]].
         score: (n,) the final score.
         engagement: (n,) positive engagement, in likes; good + bad.
-        good, bad: (n,) its parts that a viewer would and would not endorse.
+        good: (n,) its part that a viewer would endorse.
         negative: (n,) what negative weights and costs take off (at most 0).
         base_score: (n,) good + bad_weight * bad + negative (+ label weights): the score before the bound.
         bounded: (n,) the base score after the bound; the base score itself in unbounded policies.
@@ -43,7 +43,6 @@ class Ranking:
     score: FloatArray
     engagement: FloatArray
     good: FloatArray
-    bad: FloatArray
     negative: FloatArray
     base_score: FloatArray
     bounded: FloatArray
@@ -88,6 +87,11 @@ class Ranking:
         from reranker.explain import explain  # noqa: PLC0415 - it reads rankings itself
 
         return explain(self, post_id, request_id)
+
+    @cached_property
+    def bad(self) -> FloatArray:
+        """(n,) the part of the engagement that a viewer would not endorse."""
+        return frozen(self.engagement - self.good)
 
     @cached_property
     def position(self) -> IntArray:

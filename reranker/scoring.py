@@ -63,7 +63,9 @@ def score_block(columns: Columns, job: Job, start: int, stop: int) -> None:
     positive, good, negative = _sum_engagement(job, rows, offsets, quality)
     total = positive + negative
     base = total
-    if policy.value.bad_weight != 1.0:
+    if policy.value.bad_weight == 0.0:
+        base = good + negative
+    elif policy.value.bad_weight != 1.0:
         base = good + policy.value.bad_weight * (positive - good) + negative
     if job.labels is not None:
         base = base + job.labels[rows]
