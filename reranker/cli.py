@@ -5,8 +5,6 @@ This is the one module of the package that may reach up to `eval`: it puts the p
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,16 +12,30 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
 from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.engagement import effective_weights
 from reranker.explain import explain
 from reranker.feed import Feed
-from reranker.pipeline import Reranker
+from reranker.inputs import (
+    DeviceOption,
+    DomainsOption,
+    FeedsArgument,
+    InteractionsOption,
+    ModelOption,
+    OutputOption,
+    PolicyOption,
+    ScoresOption,
+    SetOption,
+    check_output,
+    harms_of,
+    ranked,
+    read,
+    score_feed,
+    told,
+)
 from reranker.policy import Policy, PolicyError
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
-from reranker.ranking import Ranking
 from reranker.terminal import (
     console,
     effectiveness_line,
@@ -32,7 +44,6 @@ from reranker.terminal import (
     print_ranking,
     print_study,
     print_unscored,
-    progress,
 )
 from reranker.value import Harms
 
@@ -46,22 +57,6 @@ policies_app = typer.Typer(help="Policies as dated, named data.", no_args_is_hel
 import_app = typer.Typer(help="Turn exports into feeds.", no_args_is_help=True)
 app.add_typer(policies_app, name="policies")
 app.add_typer(import_app, name="import")
-
-FeedsArgument = Annotated[
-    Path, typer.Argument(help="Candidates: .parquet, .jsonl or .csv.", show_default=False)
-]
-InteractionsOption = Annotated[
-    Path | None, typer.Option("--interactions", help="Single acts on the posts, such as comments with text.")
-]
-PolicyOption = Annotated[str, typer.Option("--policy", "-p", help="NAME_OR_FILE[+OVERLAY...]")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting: weights.angry=0; repeatable.")]
-ModelOption = Annotated[str, typer.Option("--model", help='"bundled", "none" or the path of a classifier.')]
-DomainsOption = Annotated[Path | None, typer.Option("--domains", help="A file with columns domain, score.")]
-ScoresOption = Annotated[Path | None, typer.Option("--scores", help="Scores that `reranker score` made.")]
-DeviceOption = Annotated[str, typer.Option("--device", help='"auto", "cpu" or "cuda".')]
-OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="Where the result goes.", show_default=False)
-]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,10 +85,8 @@ def rank(
     """Rank every request of FEEDS by a policy and write the positions with what made them."""
     from reranker.results import write_ranking
 
-    _check_output(output, ".parquet", ".jsonl")
-    ranking = _ranked(
-        feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device
-    )
+    check_output(output, ".parquet", ".jsonl")
+    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device)
     refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
     print_ranking(ranking, output)
@@ -111,9 +104,9 @@ def score(
     """Estimate the harm of every candidate once, for `rank`, `compare` and `explain` to read."""
     from reranker.results import write_harms
 
-    _check_output(output, ".parquet")
-    feed = _read(feeds, interactions)
-    harms = _score(feed, model, domains, device)
+    check_output(output, ".parquet")
+    feed = read(feeds, interactions)
+    harms = score_feed(feed, model, domains, device)
     if harms is None:
         raise PolicyError("score: expected --model or --domains, got neither")
     write_harms(feed, harms, output)
@@ -145,9 +138,7 @@ def explain_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say why a post stands where it stands: terms that add up to its score, and two sentences."""
-    ranking = _ranked(
-        feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device
-    )
+    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device)
     explanation = explain(ranking, post, request)
     if as_json:
         console.print_json(json.dumps(explanation.as_dict()))
@@ -192,16 +183,16 @@ def compare(
     from eval.outcomes import attribute_outcomes, standard_outcomes
     from eval.study import Arm
 
-    _check_output(output)
+    check_output(output)
     arms = (Arm(original, tuple(settings or ())), Arm(treatment, (*(settings or ()), *(set_treatment or ()))))
     policies = [load_policy(arm.spec, arm.settings) for arm in arms]
-    with _told():
+    with told():
         browsing(shown)
         terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
-    feed = _read(feeds, interactions)
-    with _told():
+    feed = read(feeds, interactions)
+    with told():
         attribute_outcomes(feed, truth or ())
-    harms = _harms(feed, policies, model, domains, scores, device)
+    harms = harms_of(feed, policies, model, domains, scores, device)
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
     _study(feed, harms, arms, outcomes, output, shown=shown, data=feeds.name, show_text=show_text, seed=seed)
 
@@ -222,7 +213,7 @@ def demo(
     console.print(
         f"sample: {feed.n} candidates in {feed.n_requests} feeds of {len(feed.user.values)} made-up users"
     )
-    harms = _score(feed, "bundled", DOMAIN_RATINGS, device)
+    harms = score_feed(feed, "bundled", DOMAIN_RATINGS, device)
     arms = (Arm("fb-2018-h1"), Arm("harm-aware"))
     truth = ("is_toxic", "is_misinformation", "is_outrage", "is_graphic", "is_clickbait")
     outcomes = standard_outcomes(feed, harms, attributes=truth)
@@ -246,7 +237,7 @@ def weights(
 ) -> None:
     """Compare what a policy says a signal weighs with what it carries of the score on FEEDS."""
     chosen = load_policy(policy, settings or ())
-    rows = effective_weights(_read(feeds, interactions), chosen)
+    rows = effective_weights(read(feeds, interactions), chosen)
     table = Table("signal", "stated", "count", "share", "of the score", title=chosen.name, box=None)
     table.columns[0].no_wrap = True
     for name, stated, count, share in sorted(rows, key=lambda row: -row[3]):
@@ -357,7 +348,7 @@ def policies_check(
         console.print(f"numbers without a source: {', '.join(unsourced)}", style="yellow")
     if feeds is None:
         return
-    ranking = _ranked(feeds, chosen, interactions, model, domains, scores, device)
+    ranking = ranked(feeds, chosen, interactions, model, domains, scores, device)
     refuse_to_demote_everything(ranking)
     console.print(effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
     print_unscored(ranking)
@@ -377,71 +368,6 @@ def policies_switch(
     with audit.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record.as_dict()) + "\n")
     console.print(after, highlight=False)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Bad input to the evaluation, which knows no error of its own, as bad input to the command line."""
-    try:
-        yield
-    except ValueError as error:
-        raise FeedError(str(error)) from None
-
-
-def _check_output(output: Path, *suffixes: str) -> None:
-    """Before the work: the result's name and folder."""
-    if suffixes and output.suffix not in suffixes:
-        raise FeedError(f"{output}: expected a name that ends in {' or '.join(suffixes)}, got another")
-    if not output.resolve().parent.is_dir():
-        raise FeedError(f"{output}: expected its folder to exist, got none")
-
-
-def _read(feeds: Path, interactions: Path | None) -> Feed:
-    from reranker.reading import read_feed
-
-    return read_feed(feeds, interactions=interactions)
-
-
-def _ranked(
-    feeds: Path,
-    policy: Policy,
-    interactions: Path | None,
-    model: str,
-    domains: Path | None,
-    scores: Path | None,
-    device: str,
-) -> Ranking:
-    feed = _read(feeds, interactions)
-    harms = _harms(feed, [policy], model, domains, scores, device)
-    return Reranker(policy, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
-
-
-def _harms(
-    feed: Feed,
-    policies: list[Policy],
-    model: str,
-    domains: Path | None,
-    scores: Path | None,
-    device: str,
-) -> Harms | None:
-    """Scores from a file, or made now where a policy reads any."""
-    if scores is not None:
-        from reranker.results import read_harms
-
-        return read_harms(feed, scores)
-    if not any(policy.used_labels() for policy in policies):
-        return None
-    return _score(feed, model, domains, device)
-
-
-def _score(feed: Feed, model: str, domains: Path | None, device: str) -> Harms | None:
-    from reranker.load import load_scorer
-
-    if feed.n == 0:
-        return None
-    with progress("reading texts", len(set(feed.text.values))) as advance:
-        scorer = load_scorer(None if model == "none" else model, domains, device=device, on_batch=advance)
-        return Reranker(load_policy("uniform"), scorer).score(feed)
 
 
 def _source_of(policy: Policy, key: str) -> str:
