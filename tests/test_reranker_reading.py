@@ -166,7 +166,8 @@ class TestSources:
             feed_from(frame.assign(text=["x", 5]))
 
     def test_a_dataset_is_read_with_its_selection(self):
-        datasets = pytest.importorskip("datasets")
+        import datasets
+
         source = datasets.Dataset.from_dict(table(like=[1, 2]).to_pydict()).select([1])
         feed = feed_from(source)
         assert feed.post_id.to_list() == ["b"]
@@ -174,7 +175,8 @@ class TestSources:
             feed_from(datasets.DatasetDict({"train": source}))
 
     def test_anything_that_exports_arrow_is_read(self):
-        polars = pytest.importorskip("polars")
+        import polars
+
         assert feed_from(polars.from_arrow(table(like=[1, 2]))).signals.counted("like").tolist() == [1, 2]
 
     def test_tables_paths_and_feeds_are_read(self, path):
