@@ -14,7 +14,6 @@ from rich.table import Table
 
 from reranker.columns import FeedError
 from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
-from reranker.engagement import effective_weights
 from reranker.explain import explain
 from reranker.feed import Feed
 from reranker.inputs import (
@@ -36,6 +35,7 @@ from reranker.inputs import (
 )
 from reranker.policy import Policy, PolicyError
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
+from reranker.scoring import effective_weights
 from reranker.terminal import (
     console,
     effectiveness_line,

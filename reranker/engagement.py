@@ -5,7 +5,6 @@ per row. Sums run signal by signal in a fixed order, never through BLAS, so that
 depend on what is ranked beside it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -36,11 +35,6 @@ class Group:
     weights: FloatArray
     multiplier: FloatArray | None
 
-    def cut(self, rows: slice) -> "Group":
-        """The same group for some rows."""
-        multiplier = None if self.multiplier is None else self.multiplier[rows]
-        return Group(self.names, self.values[:, rows], self.weights, multiplier)
-
 
 @dataclass(frozen=True, eq=False)
 class Engagement:
@@ -69,21 +63,6 @@ class Engagement:
         """(n,) angry reactions among all, NaN where there are none or they were not measured."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.angry / self.reactions
-
-    def contributions(self, rows: slice) -> Iterator[tuple[str, FloatArray]]:
-        """Each signal's part of the base score of some rows, in the order in which they are summed.
-
-        A signal can come more than once: once per scale.
-        """
-        classes = None if self.weight_class is None else self.weight_class[rows]
-        for whole in self.groups:
-            group = whole.cut(rows)
-            for j, name in enumerate(group.names):
-                column = group.weights[:, j]
-                if not column.any():
-                    continue
-                part = group.values[j] * (column[0] if classes is None else column[classes])
-                yield name, part if group.multiplier is None else part * group.multiplier
 
 
 def measure_engagement(feed: Feed, policy: Policy) -> Engagement:
@@ -122,28 +101,6 @@ def measure_engagement(feed: Feed, policy: Policy) -> Engagement:
         angry=every.get("angry"),
         unscored=_unscored_signals(feed, policy, every, acts),
     )
-
-
-def effective_weights(feed: Feed, policy: Policy) -> list[tuple[str, float, float, float]]:
-    """What each signal really carries on a feed: (signal, stated weight, total count, share of the score).
-
-    The share is of the sum of absolute contributions; it is what W2's "a little more than a like" hides.
-    """
-    engagement = measure_engagement(feed, policy)
-    carried: dict[str, float] = {}
-    for name, part in engagement.contributions(np.s_[:]):
-        carried[name] = carried.get(name, 0.0) + float(np.abs(part).sum())
-    total = sum(carried.values())
-    counts: dict[str, float] = {}
-    if engagement.groups:
-        acts = count_interactions(feed, policy)
-        for signals in [feed.signals] if acts is None else [feed.signals, acts.totals()]:
-            counts |= {name: float(signals.counted(name).sum()) for name in signals.names}
-    names = [name for name in counts if name in policy.weights or name in carried]
-    return [
-        (name, policy.weights.get(name, 0.0), counts[name], carried.get(name, 0.0) / total if total else 0.0)
-        for name in names
-    ]
 
 
 def _groups(

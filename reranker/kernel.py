@@ -20,11 +20,10 @@ def add_signal_sums(
     classes: NDArray[np.int32],
     multiplier: FloatArray,
     offsets: IntArray,
-    start: int,
     signal: IntArray,
     out: FloatArray,
 ) -> None:
-    """Add the positive score that each signal has in each request to out (signals, requests).
+    """Add the positive score that each signal has in each request to out (signals, k).
 
     Args:
         values: (S, n) counts.
@@ -32,7 +31,6 @@ def add_signal_sums(
         classes: (n,) class of each row, or empty for class 0.
         multiplier: (n,) or empty for 1.
         offsets: (k + 1,) rows of the k requests worked on.
-        start: column of `out` that the first of them has.
         signal: (S,) row of `out` for each signal.
         out: sums are added here.
     """
@@ -46,7 +44,7 @@ def add_signal_sums(
                 weight = weights[classes[row] if classes.size else 0, j]
                 if weight > 0.0:
                     total += weight * x[i] * (multiplier[row] if multiplier.size else 1.0)
-            out[signal[j], start + k] += total
+            out[signal[j], k] += total
 
 
 @njit(cache=True, nogil=True)

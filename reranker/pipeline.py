@@ -1,7 +1,7 @@
 """`Reranker(policy, scorer).rank(feed)`: the one path from a feed to a ranking.
 
-Requests are worked through in blocks that fit the cache; nothing a block computes depends on another
-block, so a batch equals its parts.
+Requests are worked through in blocks, one thread each; nothing a block computes depends on another block,
+so a batch equals its parts.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from reranker.scoring import Columns, Job, score_block, unit_hash
 from reranker.slate import author_counts, author_decay, limit_moves, order_threads, sort_requests
 from reranker.value import Harms
 
-BLOCK_ROWS = 131_072
+BLOCK_ROWS = 131_072  # smaller ones spend their time handing the GIL over
 
 
 class Reranker:

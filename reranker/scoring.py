@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from reranker.anger import AngerTest
 from reranker.columns import FeedError, FloatArray, IntArray
+from reranker.counting import count_interactions
 from reranker.demotion import borderline, fit_bound, lowered, repeated
-from reranker.engagement import Engagement
+from reranker.engagement import Engagement, measure_engagement
 from reranker.feed import Feed
 from reranker.kernel import add_engagement, add_signal_sums, read_harms
 from reranker.policy import Policy
@@ -170,6 +171,27 @@ def signal_parts(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatArr
     return parts
 
 
+def effective_weights(feed: Feed, policy: Policy) -> list[tuple[str, float, float, float]]:
+    """What each signal really carries on a feed: (signal, stated weight, total count, share of the score).
+
+    The share is of the sum of absolute contributions, after the guard; it is what W2's "a little more than a
+    like" hides.
+    """
+    job = Job(feed, policy, None, measure_engagement(feed, policy), None, None)
+    parts = signal_parts(job, np.s_[0 : feed.n], feed.offsets)
+    carried = {name: float(np.abs(part).sum()) for name, part in parts.items()}
+    total = sum(carried.values())
+    acts = count_interactions(feed, policy)
+    counts: dict[str, float] = {}
+    for signals in [feed.signals] if acts is None else [feed.signals, acts.totals()]:
+        counts |= {name: float(signals.counted(name).sum()) for name in signals.names}
+    names = [name for name in counts if name in policy.weights or name in carried]
+    return [
+        (name, policy.weights.get(name, 0.0), counts[name], carried.get(name, 0.0) / total if total else 0.0)
+        for name in names
+    ]
+
+
 def _sum_engagement(
     job: Job, rows: slice, offsets: IntArray, quality: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -233,7 +255,7 @@ def _guard_factors(job: Job, rows: slice, offsets: IntArray) -> dict[str, FloatA
         signal = np.array([names.index(name) for name in group.names], dtype=np.int64)
         multiplier = _NONE if group.multiplier is None else group.multiplier
         weights = group.weights if classes.size else group.weights[_class(job, rows)]
-        add_signal_sums(group.values, weights, classes, multiplier, offsets + rows.start, 0, signal, own)
+        add_signal_sums(group.values, weights, classes, multiplier, offsets + rows.start, signal, own)
     others = sum(own, np.zeros(own.shape[1])) - own  # in a fixed order: axis sums depend on the shape
     over = (own * (1.0 - most) > most * others) & (others > 1e-9 * own)
     with np.errstate(divide="ignore", invalid="ignore"):

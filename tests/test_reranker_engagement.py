@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from reranker.assembly import feed_from_columns, interactions_from_columns
 from reranker.columns import FeedError, FloatArray
-from reranker.engagement import effective_weights, measure_engagement, request_sums, sum_of_reactions
+from reranker.engagement import measure_engagement, request_sums, sum_of_reactions
 from reranker.feed import Feed
 from reranker.pipeline import Reranker
 from reranker.presets import load_policy
 from reranker.ranking import Ranking
+from reranker.scoring import effective_weights
 from reranker.signals import MEDIA_TYPES, RELATIONS
 
 
@@ -422,3 +423,11 @@ def test_the_heavy_ranker_discounts_strangers_after_the_squash() -> None:
     stranger, friend = Reranker(load_policy("twitter-2023")).rank(feed).base_score
     assert stranger == pytest.approx(0.75 * friend)
     assert 0 < stranger < friend
+
+
+def test_effective_weights_are_those_after_the_guard() -> None:
+    """W2, W32: 100 comments at 15 beside 300 likes are cut to 700, so to seven tenths."""
+    feed = feed_from_columns(one_request(1, like=[300], comment=[100]))
+    policy = load_policy("fb-2018-h1", ["guard.max_signal_share=0.7"])
+    found = {name: share for name, _, _, share in effective_weights(feed, policy)}
+    assert found == pytest.approx({"like": 0.3, "comment": 0.7})
