@@ -5,7 +5,7 @@ re-weighted to a stated prevalence; what was stated is kept beside the coefficie
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,23 @@ class Platt:
     is_stated: bool
     n_rows: int
     n_positive: int
+
+    def at_prevalence(self, prevalence: float) -> "Platt":
+        """The calibration for a feed in which this share of posts has the label.
+
+        Valid under label shift: harmful posts look alike in both populations, and so do harmless ones;
+        there are only more or fewer of them. Then the odds change by one factor.
+
+        Raises:
+            ValueError: the prevalence is not in (0, 1).
+
+        Source: M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the outputs of a classifier to new
+        a priori probabilities", 2002, eq. 2.4.
+        """
+        if not 0 < prevalence < 1:
+            raise ValueError(f"prevalence: expected a number in (0, 1), got {prevalence}")
+        moved = _log_odds(prevalence) - _log_odds(self.prevalence)
+        return replace(self, intercept=self.intercept + moved, prevalence=prevalence, is_stated=True)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict with the fields of this class."""
@@ -75,7 +92,7 @@ def fit_platt(
     weight = prevalence_weights(present, aim)
     x = np.column_stack([logit, np.ones(n)])  # (n, 2)
     prior, centre = np.diag([ridge, 0.0]), np.array([1.0, 0.0])
-    beta = np.array([1.0, np.log(aim / (1 - aim)) - float(np.average(logit, weights=weight))])
+    beta = np.array([1.0, _log_odds(aim) - float(np.average(logit, weights=weight))])
     for _ in range(_STEPS):
         gradient = x.T @ (weight * (present - _sigmoid(x @ beta))) - prior @ (beta - centre)
         step = np.linalg.solve(_curvature(x, beta, weight) + prior, gradient)
@@ -122,10 +139,8 @@ def expected_calibration_error(
     2015, with quantile bins.
     """
     weight = np.ones(len(probability)) if weight is None else weight
-    order = np.argsort(probability, kind="stable")
-    reached = np.cumsum(weight[order]) / weight.sum()
-    bin_of = np.minimum((reached * bins - 1e-9).astype(int), bins - 1)
-    gaps = weight[order] * (probability[order] - present[order])
+    gaps = weight * (probability - present)
+    bin_of = _bin_of(probability, weight, bins)
     return float(np.abs(np.bincount(bin_of, gaps)).sum() / weight.sum())
 
 
@@ -138,6 +153,35 @@ def prevalence_weights(present: NDArray[np.bool_], prevalence: float) -> Floats:
     """Weights (n,) under which positives make up the given share and all rows sum to n."""
     share = float(present.mean())
     return np.where(present, prevalence / share, (1 - prevalence) / (1 - share))
+
+
+def reliability(
+    probability: Floats, present: NDArray[np.bool_], *, weight: Floats | None = None, bins: int = 15
+) -> list[tuple[float, float, float]]:
+    """(mean probability, frequency, share of the weight) of each bin of equal mass, empty ones left out.
+
+    The curve to look at beside `expected_calibration_error`, over the same bins.
+    """
+    weight = np.ones(len(probability)) if weight is None else weight
+    bin_of = _bin_of(probability, weight, bins)
+    mass = np.bincount(bin_of, weight, bins)
+    filled = mass > 0
+    mean = np.bincount(bin_of, weight * probability, bins)[filled] / mass[filled]
+    frequency = np.bincount(bin_of, weight * present, bins)[filled] / mass[filled]
+    share = mass[filled] / mass.sum()
+    return list(zip(mean.tolist(), frequency.tolist(), share.tolist(), strict=True))
+
+
+def _bin_of(probability: Floats, weight: Floats, bins: int) -> NDArray[np.int64]:
+    order = np.argsort(probability, kind="stable")
+    reached = np.cumsum(weight[order]) / weight.sum()
+    bin_of = np.empty(len(order), dtype=np.int64)
+    bin_of[order] = np.minimum((reached * bins - 1e-9).astype(int), bins - 1)
+    return bin_of
+
+
+def _log_odds(p: float) -> float:
+    return float(np.log(p / (1 - p)))
 
 
 def _sigmoid(x: Floats) -> Floats:

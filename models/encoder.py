@@ -1,14 +1,23 @@
 """A text encoder with mean pooling and one linear head: a logit per label.
 
-A plain module around any transformers encoder, so that a small model, a large one and a randomly
-initialised one for tests differ in their config alone.
+Built around any transformers encoder, so that a small model, a large one and a randomly initialised one
+for tests differ in their config alone. Two classes with the same weights under the same names:
+`MultiLabelEncoder` maps tensors to a tensor, for training and scoring; `HarmModel` is what the
+transformers library expects of a model, for its pipelines, its Trainer and its files.
 """
 
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class MultiLabelEncoder(nn.Module):
@@ -24,11 +33,61 @@ class MultiLabelEncoder(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Float32 logits (n, n_labels); padding does not count in the mean."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
-        kept = attention_mask.unsqueeze(-1).float()  # (n, length, 1)
-        pooled = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)  # (n, hidden)
-        logits: torch.Tensor = self.head(pooled).float()
-        return logits
+        return _logits(self.encoder, self.head, input_ids, attention_mask)
+
+
+class HarmConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
+    """The config of a `HarmModel`: that of its encoder (`config_of`), and the labels by number."""
+
+    model_type = "harm-encoder"
+
+    def __init__(self, encoder: dict[str, Any] | None = None, **settings: Any) -> None:
+        """The `encoder` is None only where transformers makes a config to compare another with."""
+        self.encoder = encoder or {}
+        super().__init__(**{"problem_type": "multi_label_classification"} | settings)
+
+
+class HarmModel(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """A `MultiLabelEncoder` as a transformers model for sequence classification."""
+
+    config_class = HarmConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: HarmConfig) -> None:
+        """The architecture of the config with random weights; the head starts at zero."""
+        super().__init__(config)
+        network = from_config(config.encoder, len(config.id2label or ()))
+        self.encoder, self.head = network.encoder, network.head
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits (n, n_labels) and, where `labels` (n, n_labels) in [0, 1] are given, their loss.
+
+        The loss is the mean binary cross-entropy over the labels that are annotated (not NaN).
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        logits = _logits(self.encoder, self.head, input_ids, mask)
+        loss = None
+        if labels is not None:
+            known = ~labels.isnan()
+            loss = nn.functional.binary_cross_entropy_with_logits(logits[known], labels[known].float())
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.head:
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def register() -> None:
+    """Lets transformers' Auto classes and pipelines read the files of a `HarmModel` in this process."""
+    AutoConfig.register(HarmConfig.model_type, HarmConfig, exist_ok=True)
+    AutoModelForSequenceClassification.register(HarmConfig, HarmModel, exist_ok=True)
 
 
 def from_pretrained(source: str, n_labels: int) -> MultiLabelEncoder:
@@ -57,3 +116,13 @@ def config_of(model: MultiLabelEncoder) -> dict[str, Any]:
     drop = {"_name_or_path", "transformers_version", "architectures", "gradient_checkpointing", "dtype"}
     kept = {key: value for key, value in found.items() if key not in drop}
     return kept | {"model_type": config.model_type}
+
+
+def _logits(
+    encoder: nn.Module, head: nn.Linear, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    hidden = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+    kept = attention_mask.unsqueeze(-1).float()  # (n, length, 1)
+    pooled = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)  # (n, hidden)
+    logits: torch.Tensor = head(pooled.to(head.weight.dtype)).float()
+    return logits

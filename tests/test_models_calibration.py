@@ -12,6 +12,7 @@ from models.calibration import (
     expected_calibration_error,
     fit_platt,
     prevalence_weights,
+    reliability,
 )
 
 
@@ -55,6 +56,32 @@ def test_separable_rows_give_a_finite_fit() -> None:
     found = fit_platt(logit, logit > 0, ridge=1.0)
     assert 0 < found.slope < 20
     assert np.isfinite(found.covariance).all()
+
+
+def test_a_prevalence_shift_equals_a_fit_to_that_prevalence() -> None:
+    """Under label shift the two routes agree: re-weight and fit, or fit and move the log-odds."""
+    logit, present = drawn(200_000, 1.0, -1.0)
+    moved = fit_platt(logit, present, prevalence=0.3).at_prevalence(0.02)
+    fitted = fit_platt(logit, present, prevalence=0.02)
+    assert (moved.prevalence, moved.is_stated) == (0.02, True)
+    grid = np.linspace(-4, 4, 9)[:, None]
+    np.testing.assert_allclose(calibrated(grid, [moved])[0], calibrated(grid, [fitted])[0], atol=0.01)
+    same = moved.at_prevalence(0.3).at_prevalence(0.02)
+    assert same.intercept == pytest.approx(moved.intercept, abs=1e-12)
+    with pytest.raises(ValueError, match=r"prevalence: expected a number in \(0, 1\), got 1"):
+        moved.at_prevalence(1)
+
+
+def test_the_reliability_curve_sums_to_the_calibration_error() -> None:
+    logit, present = drawn(5000, 0.5, -1.0)
+    p = 1 / (1 + np.exp(-logit))
+    weight = prevalence_weights(present, 0.1)
+    curve = np.array(reliability(p, present, weight=weight, bins=10))
+    assert len(curve) == 10
+    assert curve[:, 2].sum() == pytest.approx(1)
+    error = (np.abs(curve[:, 0] - curve[:, 1]) * curve[:, 2]).sum()
+    assert error == pytest.approx(expected_calibration_error(p, present, weight=weight, bins=10))
+    assert len(reliability(np.full(9, 0.5), np.arange(9) < 3, bins=3)) == 3
 
 
 def test_few_rows_give_less_confidence_than_many() -> None:

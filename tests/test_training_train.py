@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -14,8 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from models.examples import LabelledTexts
-from training.batches import batch_order, tokenize
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.batches import batch_order, n_batches, tokenize
+from training.checkpoint import Progressed, load_best, load_checkpoint, save_best, save_checkpoint
 from training.config import TrainConfig
 from training.loss import balanced_weights, masked_loss
 from training.train import train
@@ -26,7 +27,7 @@ WORDS = [f"w{i}" for i in range(40)]
 
 def config_text(**changes: object) -> str:
     found: dict = {
-        "schema": 1,
+        "schema": 2,
         "seed": 3,
         "epochs": 1,
         "batch_size": 4,
@@ -38,8 +39,14 @@ def config_text(**changes: object) -> str:
         "gradient_clip": 1.0,
         "source_tempering": 0.5,
         "label_tempering": 0.5,
-        "freeze_embeddings": False,
+        "class_tempering": 0.0,
+        "frozen_layers": -1,
+        "dropout": 0.1,
+        "perturbed_share": 0.2,
         "checkpoint_every": 5,
+        "evaluations": 2,
+        "patience": 5,
+        "dev_texts": 100,
     } | changes
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in found.items())
 
@@ -63,8 +70,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def labelled(n: int, split: str = "train") -> LabelledTexts:
-    """Texts that are toxic when they hold w0 more than once; half of them say nothing about humor."""
+def labelled(n: int, split: str = "train", dev: int = 0) -> LabelledTexts:
+    """Texts that are toxic when they hold w0 more than once; half of them say nothing about humor.
+
+    The last `dev` texts are of the split "dev".
+    """
     rng = np.random.default_rng(0)
     words = [rng.choice(WORDS[:6], rng.integers(3, 14)) for _ in range(n)]
     toxic = np.array([(entry == "w0").sum() > 1 for entry in words], dtype=np.float32)
@@ -75,7 +85,7 @@ def labelled(n: int, split: str = "train") -> LabelledTexts:
         target=np.column_stack([toxic, humor]).astype(np.float32),
         weight=np.ones((n, 2), np.float32),
         source=np.where(np.arange(n) % 5 == 0, "small", "large"),
-        split=np.full(n, split),
+        split=np.where(np.arange(n) < n - dev, split, "dev"),
         group=np.arange(n),
         aspect=np.full(n, ""),
     )
@@ -89,10 +99,11 @@ def test_a_config_is_closed_and_has_a_digest(tmp_path: Path) -> None:
     path.write_text(config_text(seed=4))
     assert TrainConfig.read(path).digest != config.digest
     for changes, message in (
-        ({"dropout": 0.1}, r"unknown: \['dropout'\]"),
+        ({"droput": 0.1}, r"unknown: \['droput'\]"),
+        ({"patience": 0}, "patience: expected a number above 0, got 0"),
         ({"batch_size": 0}, "batch_size: expected a number above 0, got 0"),
         ({"warmup_share": 2}, r"warmup_share: expected a number in \[0, 1\], got 2"),
-        ({"schema": 7}, "schema: expected 1, got 7"),
+        ({"schema": 7}, "schema: expected 2, got 7"),
     ):
         path.write_text(config_text(**changes))
         with pytest.raises(ValueError, match=message):
@@ -100,7 +111,7 @@ def test_a_config_is_closed_and_has_a_digest(tmp_path: Path) -> None:
 
 
 def test_the_shipped_config_is_valid() -> None:
-    assert TrainConfig.read(ROOT / "training" / "configs" / "minilm-en.toml").max_tokens == 64
+    assert TrainConfig.read(ROOT / "training" / "configs" / "minilm-en.toml").epochs > 0
 
 
 def test_tempering_balances_sources_and_labels() -> None:
@@ -126,6 +137,14 @@ def test_the_masked_loss_equals_a_sum_by_hand() -> None:
     assert float(masked_loss(logits, target, weight)) == pytest.approx(by_hand, rel=1e-5)
 
 
+def test_class_tempering_lifts_a_rare_label() -> None:
+    texts = labelled(200)
+    weight = balanced_weights(texts, source_tempering=0, label_tempering=0, class_tempering=1)
+    present = texts.target[:, 0] == 1
+    assert weight[present, 0].sum() == pytest.approx(weight[~present, 0].sum(), rel=1e-5)
+    assert np.unique(weight[present, 0]).size == 1
+
+
 def test_what_is_not_annotated_has_no_gradient() -> None:
     logits = torch.zeros(1, 2, requires_grad=True)
     masked_loss(logits, torch.tensor([[1.0, float("nan")]]), torch.tensor([[1.0, 0.0]])).backward()
@@ -140,6 +159,8 @@ def test_an_epoch_visits_every_row_once_with_little_padding(encoder: Path) -> No
     tokens = tokenize(texts.text, tokenizer, max_tokens=10, pad_id=0)
     assert tokens.length.max() == 10
     batches = batch_order(tokens.length, 8, np.random.default_rng(0))
+    assert len(batches) == n_batches(500, 8)
+    assert len(batch_order(tokens.length, 3, np.random.default_rng(0))) == n_batches(500, 3)
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
     padded = sum(int(tokens.length[rows].max()) * len(rows) for rows in batches)
     assert padded < 1.1 * tokens.length.sum()
@@ -161,19 +182,29 @@ def test_a_checkpoint_restores_weights_and_moments(tmp_path: Path) -> None:
 
     model, optimizer = fresh()
     step(model, optimizer)
-    save_checkpoint(tmp_path / "c", model, optimizer, step=1, run="r", losses=[0.5])
+    done = Progressed(1, [0.5], [(1, 0.75)])
+    save_checkpoint(tmp_path / "c", model, optimizer, done, run="r")
     step(model, optimizer)
     again, other = fresh()
-    assert load_checkpoint(tmp_path / "c", again, other, run="r") == (1, [0.5])
+    assert load_checkpoint(tmp_path / "c", again, other, run="r") == done
     step(again, other)
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
-    assert load_checkpoint(tmp_path / "none", again, other, run="r") == (0, [])
+    assert load_checkpoint(tmp_path / "none", again, other, run="r") == Progressed()
     with pytest.raises(ValueError, match="expected a checkpoint of run s, got one of r"):
         load_checkpoint(tmp_path / "c", again, other, run="s")
 
 
+def test_half_written_weights_are_never_loaded(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 1)
+    save_best(tmp_path / "best", model, run="r")
+    content = (tmp_path / "best").read_bytes()
+    (tmp_path / "best").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="best: expected a checkpoint, got a damaged file"):
+        load_best(tmp_path / "best", model, run="r")
+
+
 def test_training_learns_and_says_where_it_comes_from(encoder: Path, tmp_path: Path) -> None:
-    labelled(800).write(tmp_path / "e.parquet")
+    labelled(900, dev=100).write(tmp_path / "e.parquet")
     (tmp_path / "c.toml").write_text(config_text(batch_size=16, epochs=2))
     train(
         TrainConfig.read(tmp_path / "c.toml"),
@@ -186,11 +217,60 @@ def test_training_learns_and_says_where_it_comes_from(encoder: Path, tmp_path: P
     assert np.mean(about["losses"][-20:]) < 0.8 * np.mean(about["losses"][:5])
     assert {"commit", "versions", "examples_sha256", "config_digest", "base_encoder_sha256"} <= set(about)
     assert str(tmp_path) not in json.dumps(about)
-    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert len(about["dev"]) == 4
+    assert max(score for _, score in about["dev"]) > 0.6
+    assert about["n_texts"] == 800
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"model.safetensors", "tokenizer.json", "training.json", "curves.csv", "curves.png"}
+    lines = (tmp_path / "run" / "curves.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,dev_mean_auroc"
+    assert len(lines) == 1 + len(about["losses"])
+
+
+def test_training_stops_when_dev_no_longer_improves(encoder: Path, tmp_path: Path) -> None:
+    texts = labelled(200, dev=60)
+    target = texts.target.copy()
+    target[texts.split == "dev", 0] = 1 - target[texts.split == "dev", 0]  # learning makes dev worse
+    dataclasses.replace(texts, target=target).write(tmp_path / "e.parquet")
+    (tmp_path / "c.toml").write_text(
+        config_text(epochs=20, patience=2, head_learning_rate=0.05, learning_rate=5e-3, evaluations=1)
+    )
+    config = TrainConfig.read(tmp_path / "c.toml")
+    train(config, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu")
+    about = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert about["stopped_early"]
+    assert len(about["losses"]) < 20 * 35
+    scores = [score for _, score in about["dev"]]
+    assert len(scores) - 1 - int(np.argmax(scores)) == 2
+
+
+def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> None:
+    """The oracle is the single process; without dropout both sum the same gradients."""
+    labelled(122, dev=40).write(tmp_path / "e.parquet")  # 82 rows: the last batch of 4 holds 2
+    (tmp_path / "c.toml").write_text(config_text(dropout=0.0, gradient_clip=100.0))
+    arguments = ["--config", tmp_path / "c.toml", "--examples", tmp_path / "e.parquet", "--encoder", encoder]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name, how in (("one", []), ("two", launch)):
+        command = [sys.executable, *how, "-m", "training.train", *map(str, arguments), "--device", "cpu"]
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / name)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two"))
+    assert (one["n_processes"], two["n_processes"]) == (1, 2)
+    np.testing.assert_allclose(one["losses"], two["losses"], atol=0.02)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0.02)
 
 
 def test_a_training_killed_at_any_moment_ends_with_the_same_weights(encoder: Path, tmp_path: Path) -> None:
-    labelled(600).write(tmp_path / "e.parquet")
+    labelled(660, dev=60).write(tmp_path / "e.parquet")
     (tmp_path / "c.toml").write_text(config_text())
     config = TrainConfig.read(tmp_path / "c.toml")
     files = [
@@ -233,7 +313,7 @@ def test_a_run_directory_of_another_config_is_refused(encoder: Path, tmp_path: P
     model = torch.nn.Linear(1, 1)
     (tmp_path / "run").mkdir()
     optimizer = torch.optim.AdamW(model.parameters())
-    save_checkpoint(tmp_path / "run" / "checkpoint", model, optimizer, step=1, run="another", losses=[])
+    save_checkpoint(tmp_path / "run" / "checkpoint", model, optimizer, Progressed(1), run="another")
     with pytest.raises(ValueError, match="expected a checkpoint of run"):
         train(config, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu")
     labelled(40, "test").write(tmp_path / "t.parquet")

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from models.emoji import with_emoji_words
 from models.normalise import normalised
 
 _BUCKET_BATCHES = 64
@@ -42,9 +43,18 @@ def tokenize(text: Sequence[str], tokenizer: Tokenizer, *, max_tokens: int, pad_
     """The normalised texts as tokens, each cut at `max_tokens` (the special ones count)."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
-    found = [entry.ids for entry in tokenizer.encode_batch_fast([normalised(entry) for entry in text])]
+    found = [
+        entry.ids
+        for entry in tokenizer.encode_batch_fast([with_emoji_words(normalised(entry)) for entry in text])
+    ]
     offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in found])]).astype(np.int64)
     return Tokens(np.concatenate(found).astype(np.int32), offsets, pad_id)
+
+
+def n_batches(n: int, batch_size: int) -> int:
+    """How many batches `batch_order` makes of n texts."""
+    whole, rest = divmod(n, batch_size * _BUCKET_BATCHES)
+    return whole * _BUCKET_BATCHES + -(-rest // batch_size)
 
 
 def batch_order(

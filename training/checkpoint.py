@@ -1,62 +1,99 @@
 """A training state on disk that survives a kill at any moment.
 
-One safetensors file holds weights and optimiser moments, its metadata the step and the run's digest. It is
-written beside its place and renamed, so the place holds the old state or the new one, never half of one.
+Each file is a safetensors file whose metadata holds the step and the run's digest. It is written beside its
+place and renamed, so the place holds the old state or the new one, never half of one.
 """
 
 import json
 import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 Losses = list[float]
+Dev = list[tuple[int, float]]
+
+
+@dataclass
+class Progressed:
+    """How far a run has come: steps done, the loss of each, and (step, dev score) of each measurement."""
+
+    step: int = 0
+    losses: Losses = field(default_factory=list)
+    dev: Dev = field(default_factory=list)
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int, run: str, losses: Losses
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progressed: Progressed, *, run: str
 ) -> None:
-    """Writes the state after `step` steps of the run with digest `run`."""
+    """Writes the state of the run with digest `run`."""
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
-    unfinished = path.with_suffix(".unfinished")
-    save_file(
-        tensors, unfinished, metadata={"state": json.dumps({"step": step, "run": run, "losses": losses})}
-    )
-    with unfinished.open("rb") as written:
-        os.fsync(written.fileno())
-    unfinished.replace(path)
+    _write(path, tensors, {"run": run, **asdict(progressed)})
 
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, run: str
-) -> tuple[int, Losses]:
-    """Restores model and optimiser in place; the number of steps done and their losses.
+) -> Progressed:
+    """Restores model and optimiser in place, and says how far they had come.
 
-    Nothing at `path` means a fresh start: (0, []).
+    Nothing at `path` means a fresh start.
 
     Raises:
-        ValueError: the checkpoint belongs to another run (other config, examples or encoder).
+        ValueError: the checkpoint is damaged, or of another run (other config, examples or encoder).
     """
     if not path.exists():
-        return 0, []
-    with safe_open(path, framework="pt") as stored:
-        state = json.loads(stored.metadata()["state"])
-        if state["run"] != run:
-            raise ValueError(
-                f"{path}: expected a checkpoint of run {run[:12]}, got one of {state['run'][:12]}"
-            )
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+        return Progressed()
+    tensors, state = _read(path, run)
     prefix = "model."
     model.load_state_dict({name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
-            _, number, field = name.split(".")
-            moments.setdefault(int(number), {})[field] = tensor
+            _, number, field_name = name.split(".")
+            moments.setdefault(int(number), {})[field_name] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(state["step"]), [float(loss) for loss in state["losses"]]
+    dev = [(int(step), float(score)) for step, score in state["dev"]]
+    return Progressed(int(state["step"]), [float(loss) for loss in state["losses"]], dev)
+
+
+def save_best(path: Path, model: nn.Module, *, run: str) -> None:
+    """Writes the best weights so far of the run with digest `run`."""
+    _write(path, {name: value.contiguous() for name, value in model.state_dict().items()}, {"run": run})
+
+
+def load_best(path: Path, model: nn.Module, *, run: str) -> None:
+    """Puts the best weights into the model.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: they are damaged, or of another run.
+    """
+    tensors, _ = _read(path, run)
+    model.load_state_dict(tensors)
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, metadata={"state": json.dumps(state)})
+    with unfinished.open("rb") as written:
+        os.fsync(written.fileno())
+    unfinished.replace(path)
+
+
+def _read(path: Path, run: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            state = json.loads(stored.metadata()["state"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a checkpoint, got a damaged file: {error}") from None
+    if state["run"] != run:
+        raise ValueError(f"{path}: expected a checkpoint of run {run[:12]}, got one of {state['run'][:12]}")
+    return tensors, state

@@ -12,7 +12,7 @@ from models.calibration import Platt, brier_score, calibrated, expected_calibrat
 from models.examples import LabelledTexts
 from models.normalise import normalised
 from training.calibrate import LabelPlan
-from training.metrics import auroc, average_precision, bootstrap_error, within_source
+from training.metrics import auroc, auroc_error, average_precision, within_source
 
 Floats = NDArray[np.float64]
 
@@ -67,9 +67,7 @@ def refusal(figures: dict[str, Any]) -> str | None:
     return None
 
 
-def evaluate_natural(
-    probability: Floats, texts: LabelledTexts, data: Path, rng: np.random.Generator
-) -> dict[str, Any]:
+def evaluate_natural(probability: Floats, texts: LabelledTexts, data: Path) -> dict[str, Any]:
     """Toxicity at natural prevalence, beside the Perspective score that the data set carries."""
     rows = np.flatnonzero(texts.split == "natural_test")
     present = texts.target[rows, texts.labels.index("toxicity")] >= 0.5
@@ -85,7 +83,7 @@ def evaluate_natural(
         "n": len(rows),
         "n_positive": int(present.sum()),
         "auroc": round(auroc(ours, present), 4),
-        "auroc_standard_error": round(bootstrap_error(ours, present, rng), 4),
+        "auroc_standard_error": round(auroc_error(ours, present), 4),
         "average_precision": round(average_precision(ours, present), 4),
         "perspective_auroc": round(auroc(theirs, present), 4),
         "perspective_average_precision": round(average_precision(theirs, present), 4),

@@ -21,7 +21,6 @@ from models.artifact import MANIFEST, WEIGHTS, Weights, read_artifact, write_art
 from models.calibration import Platt
 from models.classifier import HarmClassifier
 from models.examples import LabelledTexts
-from models.scores import Content
 from training.calibrate import LabelPlan, fit, read_plan
 from training.card import write_card
 from training.evaluate import (
@@ -113,7 +112,7 @@ def measure(
         if label in fitted:
             found["calibration"] = evaluate_calibration(probability[label], texts, label, plan[label])
         labels[label] = found
-    natural = evaluate_natural(probability["toxicity"], texts, data, np.random.default_rng(0))
+    natural = evaluate_natural(probability["toxicity"], texts, data)
     threshold = natural["threshold_at_1_percent_false_positives"]
     return {
         "labels": labels,
@@ -148,7 +147,7 @@ def _largest_change(out: Path, texts: LabelledTexts, expected: dict[str, NDArray
     """Largest difference of a probability between the artifact as a user loads it and the figures' own."""
     classifier = HarmClassifier.load(out)
     rows = np.linspace(0, texts.n - 1, _CHECKED).astype(int)
-    scores = classifier.score(Content.of_texts([texts.text[int(i)] for i in rows]))
+    scores = classifier.score([texts.text[int(i)] for i in rows])
     wanted = np.column_stack([expected[label][rows] for label in scores.labels])
     return round(float(np.nanmax(np.abs(scores.probability - wanted))), 4)
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from models.examples import LabelledTexts
 from models.taxonomy import LABELS
+from training.contrast import DATA as WRITTEN
+from training.contrast import contrast_rows
 from training.corpora import CORPORA, Corpus, Rows, read
 from training.duplicates import near_duplicate_groups
 from training.splits import assign_splits, sample_rows
@@ -24,8 +26,20 @@ DEV_ROWS = 1_500
 TEST_ROWS = 2_500
 UNSEEN_ROWS = 2_500
 
+CONTRAST = Corpus(
+    "contrast",
+    "",
+    "Apache-2.0",
+    "train",
+    lambda *_: contrast_rows(np.random.default_rng(0)),
+    train_rows=12_000,
+    labelled_by="the authors of these sentences, written for this project",
+)
 
-def prepare(data: Path, *, corpora: tuple[Corpus, ...] = CORPORA, seed: int = 0) -> LabelledTexts:
+
+def prepare(
+    data: Path, *, corpora: tuple[Corpus, ...] = (*CORPORA, CONTRAST), seed: int = 0
+) -> LabelledTexts:
     """All corpora as one set of columns, split by near-duplicate group and sampled per corpus.
 
     Training, dev and unseen rows are sampled with present labels favoured; test rows and the rows of
@@ -73,11 +87,14 @@ def _sampled(
             rows = np.flatnonzero((corpus_of == number) & (texts.split == split))
             at_most = {"train": corpus.train_rows, "dev": DEV_ROWS, "test": TEST_ROWS, "unseen": UNSEEN_ROWS}
             favoured = positive if split in {"train", "dev"} else nothing
-            kept.append(sample_rows(rows, at_most.get(split, len(rows)), favoured, rng))
+            chosen = sample_rows(rows, at_most.get(split, len(rows)), favoured, rng)
+            kept.append(np.repeat(chosen, corpus.passes if split == "train" else 1))
     return np.sort(np.concatenate(kept))
 
 
-def describe(texts: LabelledTexts, data: Path, corpora: tuple[Corpus, ...] = CORPORA) -> dict[str, Any]:
+def describe(
+    texts: LabelledTexts, data: Path, corpora: tuple[Corpus, ...] = (*CORPORA, CONTRAST)
+) -> dict[str, Any]:
     """Per corpus: rows of each split, licence, role, who labelled it, and the sha256 of its file."""
     about: dict[str, Any] = {}
     for corpus in corpora:
@@ -87,10 +104,19 @@ def describe(texts: LabelledTexts, data: Path, corpora: tuple[Corpus, ...] = COR
             "licence": corpus.licence,
             "role": corpus.role,
             "labelled_by": corpus.labelled_by,
-            "file": corpus.file,
-            "sha256": hashlib.sha256((data / corpus.file).read_bytes()).hexdigest(),
+            "file": corpus.file or "written for this project",
+            "sha256": _sha256(data / corpus.file if corpus.file else WRITTEN),
         }
     return about
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of all files of a directory in the order of their names."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def main() -> None:
