@@ -30,10 +30,13 @@ class Artifact:
     """What a classifier needs besides its weights.
 
     `labels` are those served, in the order of the head's rows, each with its calibration. `encoder` is
-    the architecture, `files` the sha256 of each file. `about` is for readers: training, data, metrics.
+    the architecture, `files` the sha256 of each file. `familiar_up_to` is the distance from the training
+    texts up to which a text counts as familiar; None for a classifier that does not measure it. `about`
+    is for readers: training, data, metrics.
 
     Raises:
-        ValueError: an unknown label, or labels and calibrations that differ in number.
+        ValueError: an unknown label, labels and calibrations that differ in number, a calibration that is not
+            finite, or other files than an artifact has.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Artifact:
     encoder: dict[str, Any]
     files: dict[str, str]
     about: dict[str, Any]
+    familiar_up_to: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.labels:
@@ -52,6 +56,11 @@ class Artifact:
             raise ValueError(
                 f"calibration: expected one per label ({len(self.labels)}), got {len(self.calibration)}"
             )
+        if sorted(self.files) != sorted((WEIGHTS, TOKENIZER)):
+            raise ValueError(f"files: expected {[TOKENIZER, WEIGHTS]}, got {sorted(self.files)}")
+        for name, platt in zip(self.labels, self.calibration, strict=True):
+            if not np.isfinite([platt.slope, platt.intercept, *platt.covariance]).all():
+                raise ValueError(f"calibration: expected finite numbers, got {platt} for {name!r}")
 
     @property
     def digest(self) -> str:
@@ -59,7 +68,8 @@ class Artifact:
         return _digest(json.dumps(self._scoring(), sort_keys=True).encode())
 
     def _scoring(self) -> dict[str, Any]:
-        return {
+        measured = {} if self.familiar_up_to is None else {"familiar_up_to": self.familiar_up_to}
+        return measured | {
             "schema": SCHEMA_VERSION,
             "taxonomy": TAXONOMY_VERSION,
             "name": self.name,
@@ -89,6 +99,7 @@ def write_artifact(
     about: Mapping[str, Any],
     languages: tuple[str, ...] = ("en",),
     max_tokens: int = 128,
+    familiar_up_to: float | None = None,
 ) -> Artifact:
     """Writes the three files and returns their description; `tokenizer` is the text of tokenizer.json.
 
@@ -101,11 +112,22 @@ def write_artifact(
             stored[f"{key}.levels"], stored[f"{key}.scale"] = quantised(values)
         else:
             stored[key] = values
-    save_file(stored, directory / WEIGHTS)
+    # safetensors writes the buffer as it lies in memory, whatever the order of its axes.
+    save_file({key: np.ascontiguousarray(values) for key, values in stored.items()}, directory / WEIGHTS)
     (directory / WEIGHTS).chmod(0o644)  # safetensors gives 0o600
     (directory / TOKENIZER).write_text(tokenizer)
     files = {file: _digest((directory / file).read_bytes()) for file in (WEIGHTS, TOKENIZER)}
-    artifact = Artifact(name, labels, calibration, languages, max_tokens, dict(encoder), files, dict(about))
+    artifact = Artifact(
+        name,
+        labels,
+        calibration,
+        languages,
+        max_tokens,
+        dict(encoder),
+        files,
+        dict(about),
+        familiar_up_to=familiar_up_to,
+    )
     artifact.write_manifest(directory)
     return artifact
 
@@ -121,9 +143,13 @@ def read_artifact(directory: Path) -> Artifact:
     if not path.exists():
         raise FileNotFoundError(f"{directory}: expected a classifier ({MANIFEST} is missing)")
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected JSON, got an error at line {error.lineno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, got {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}")
     for key, expected in (("schema", SCHEMA_VERSION), ("taxonomy", TAXONOMY_VERSION)):
         if found.get(key) != expected:
             raise ValueError(f"{path}: {key}: expected {expected}, got {found.get(key)!r}")
@@ -137,6 +163,7 @@ def read_artifact(directory: Path) -> Artifact:
             encoder=found["encoder"],
             files=found["files"],
             about=found["about"],
+            familiar_up_to=found.get("familiar_up_to"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected a manifest of schema {SCHEMA_VERSION}, got: {error}") from error

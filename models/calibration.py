@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_FRACTIONS = ("slope", "intercept", "prevalence")
 _STEPS = 50
 _TOLERANCE = 1e-10
 
@@ -52,7 +53,8 @@ class Platt:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict with the fields of this class."""
-        return asdict(self) | {"covariance": list(self.covariance)}
+        numbers = {name: float(value) for name, value in asdict(self).items() if name in _FRACTIONS}
+        return asdict(self) | numbers | {"covariance": [float(value) for value in self.covariance]}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Platt":
@@ -110,21 +112,34 @@ def fit_platt(
     return Platt(float(beta[0]), float(beta[1]), (a, b, c, d), aim, prevalence is not None, n, n_positive)
 
 
-def calibrated(logits: Floats, platts: Sequence[Platt]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def calibrated(
+    logits: Floats, platts: Sequence[Platt], familiarity: Floats | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probability and confidence, float32 (n, L), of logits (n, L) with one calibration per label.
 
-    The confidence is 1 - 2 standard errors of the probability, from the covariance of the fit (delta
-    method), clipped to [0, 1]. It covers the calibration's own uncertainty, not a change of population.
+    `familiarity` (n,) in [0, 1] says how much each text is like those of the training (1 where None). It
+    multiplies the distance of the log-odds from those of the label's prevalence: of a text unlike any that
+    it has seen, the model says little more than the base rate. The confidence is 1 - 2 standard errors of
+    the probability, from the covariance of the fit (delta method), times the familiarity.
     """
-    slope = np.array([platt.slope for platt in platts])
-    intercept = np.array([platt.intercept for platt in platts])
     covariance = np.array([platt.covariance for platt in platts]).reshape(-1, 4)
-    probability = _sigmoid(logits * slope + intercept)
+    known = np.ones((len(logits), 1)) if familiarity is None else familiarity[:, None]
+    probability = _sigmoid(calibrated_log_odds(logits, platts, familiarity))
     variance = (
         covariance[:, 0] * logits**2 + (covariance[:, 1] + covariance[:, 2]) * logits + covariance[:, 3]
     )
-    error = probability * (1 - probability) * np.sqrt(np.maximum(variance, 0))
-    return probability.astype(np.float32), np.clip(1 - 2 * error, 0, 1).astype(np.float32)
+    error = probability * (1 - probability) * known * np.sqrt(np.maximum(variance, 0))
+    confidence = known * np.clip(1 - 2 * error, 0, 1)
+    return probability.astype(np.float32), confidence.astype(np.float32)
+
+
+def calibrated_log_odds(logits: Floats, platts: Sequence[Platt], familiarity: Floats | None = None) -> Floats:
+    """The log-odds (n, L) of the probability that `calibrated` gives."""
+    slope = np.array([platt.slope for platt in platts])
+    intercept = np.array([platt.intercept for platt in platts])
+    base = np.array([_log_odds(platt.prevalence) for platt in platts])
+    known = 1.0 if familiarity is None else familiarity[:, None]
+    return np.asarray(base + known * (logits * slope + intercept - base))
 
 
 def expected_calibration_error(

@@ -1,10 +1,11 @@
 """`HarmClassifier`: calibrated harm scores of posts from a classifier on disk.
 
-What cannot be judged is not guessed: posts without text, in a language that is not served, or mostly in
-another script come back unscored. torch is imported by `load`, not by this module.
+What cannot be judged is not guessed: posts without text or in a language that is not served come back
+unscored. torch is imported by `load`, not by this module.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,34 +16,48 @@ from tokenizers import Tokenizer
 from models.artifact import TOKENIZER, Artifact, read_artifact
 from models.calibration import calibrated
 from models.device import place, quiet_memory
-from models.normalise import is_mostly_latin, normalised
+from models.emoji import with_emoji_words
+from models.familiarity import familiarity
+from models.language import is_served, languages_of
+from models.normalise import normalised
 from models.scores import Content, HarmScores
+from models.windows import windowed, windows
 
 if TYPE_CHECKING:
     from models.forward import LogitModel
 
 BUNDLED = "harm-minilm-en-1"
 
+_CHUNK = 16_384  # posts held at once beside the scores
+
 
 class HarmClassifier:
-    """A loaded classifier; its `score` is a `Scorer`."""
+    """A loaded classifier, itself a `Scorer`."""
 
     def __init__(self, artifact: Artifact, tokenizer: Tokenizer, model: "LogitModel") -> None:
         """For `load`; takes the parts of a classifier."""
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(artifact.max_tokens)
         self.artifact = artifact
         self.name = f"{artifact.name}@{artifact.digest[:12]}"
-        self._tokenizer = tokenizer
+        self._tokenizer = windowed(tokenizer, artifact.max_tokens)
         self._model = model
 
     @classmethod
-    def load(cls, source: str | Path = "bundled", device: str = "auto") -> "HarmClassifier":
+    def load(
+        cls,
+        source: str | Path = "bundled",
+        device: str = "auto",
+        *,
+        prevalence: Mapping[str, float] | None = None,
+    ) -> "HarmClassifier":
         """The classifier that comes with the package ("bundled"), or the one in a directory.
+
+        `prevalence` gives the share of posts of the feed that have a label; where it differs from what
+        the classifier was calibrated to, the probabilities move with it.
 
         Raises:
             FileNotFoundError: there is no classifier at the path.
-            ValueError: a file was altered, the schema is unknown, or the device is not there.
+            ValueError: a file was altered, the schema is unknown, the device is not there, or a prevalence
+                is out of range or of a label that is not served.
         """
         directory = Path(__file__).parent / "pretrained" / BUNDLED if source == "bundled" else Path(source)
         artifact = read_artifact(directory)
@@ -50,7 +65,23 @@ class HarmClassifier:
         from models.forward import LogitModel  # noqa: PLC0415 - see above
 
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
-        return cls(artifact, tokenizer, LogitModel(directory, artifact, place(device)))
+        loaded = cls(artifact, tokenizer, LogitModel(directory, artifact, place(device)))
+        return loaded.at_prevalence(prevalence or {})
+
+    def at_prevalence(self, prevalence: Mapping[str, float]) -> "HarmClassifier":
+        """The same classifier for a feed in which these shares of posts have the labels; others stay.
+
+        Raises:
+            ValueError: a label is not served, or a share is not in (0, 1).
+        """
+        for name in prevalence:
+            if name not in self.labels:
+                raise ValueError(f"prevalence: expected a label of {list(self.labels)}, got {name!r}")
+        moved = tuple(
+            platt.at_prevalence(prevalence[name]) if name in prevalence else platt
+            for name, platt in zip(self.labels, self.artifact.calibration, strict=True)
+        )
+        return HarmClassifier(replace(self.artifact, calibration=moved), self._tokenizer, self._model)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -58,49 +89,99 @@ class HarmClassifier:
         return self.artifact.labels
 
     def score(
-        self, content: Content, *, batch_size: int = 64, on_batch: Callable[[int], None] | None = None
+        self,
+        texts: Sequence[str | None],
+        urls: Sequence[Sequence[str] | None] | None = None,
+        languages: Sequence[str | None] | None = None,
     ) -> HarmScores:
+        """The scores of n posts given as columns; see `__call__`.
+
+        `languages` are BCP 47 tags; one that is not given is detected. `urls` may be given for the sake
+        of scorers that read links; this one reads texts alone.
+
+        Raises:
+            ValueError: the columns differ in length.
+        """
+        unknown = [None] * len(texts)
+        stated = unknown if languages is None else languages
+        return self(Content(texts, stated, unknown if urls is None else urls))
+
+    def __call__(self, content: Content, on_batch: Callable[[int], None] | None = None) -> HarmScores:
         """Calibrated probability and confidence of every post that can be judged; NaN for the others.
 
-        Texts are cut at the artifact's `max_tokens` tokens (128). Equal texts are computed once. A text's
-        probability depends on its batch by at most 0.03 in bfloat16 and 1e-4 in float32. `on_batch` gets
-        the number of distinct texts done so far.
+        A text longer than the artifact's `max_tokens` tokens is read in overlapping windows; its logit is
+        the log mean exp of theirs, between mean and maximum. Of a text unlike those of the training, the
+        probability stays nearer to the label's prevalence and the confidence is lower.
+
+        Equal texts among 16,384 posts are computed once. `on_batch` gets the number of distinct texts done
+        so far.
         """
-        unique: dict[str, int] = {}
-        position = np.full(content.n, -1, dtype=np.intp)  # (n,): row among the distinct texts, or -1
-        for i, (text, language) in enumerate(zip(content.text, content.language, strict=True)):
-            clean = normalised(text or "")
-            if self._serves(clean, language):
-                position[i] = unique.setdefault(clean, len(unique))
-        scores = HarmScores.unscored(content.n, self.labels, self.name)
-        if not unique:
-            return scores
-        distinct = calibrated(self._logits(list(unique), batch_size, on_batch), self.artifact.calibration)
-        judged = position >= 0
-        probability, confidence = scores.probability.copy(), scores.confidence.copy()
-        probability[judged], confidence[judged] = (part[position[judged]] for part in distinct)
+        probability = np.full((content.n, len(self.labels)), np.nan, dtype=np.float32)
+        confidence = probability.copy()
+        done = 0
+        for start in range(0, content.n, _CHUNK):
+            chunk = range(start, min(start + _CHUNK, content.n))
+            position, distinct = self._distinct(content, chunk)
+            if not distinct:
+                continue
+            logits, distance = self._pooled(distinct, _counted(on_batch, done))
+            known = familiarity_of(self.artifact, distance)
+            found = calibrated(logits, self.artifact.calibration, known)
+            rows = start + np.flatnonzero(position >= 0)
+            probability[rows], confidence[rows] = (part[position[position >= 0]] for part in found)
+            done += len(distinct)
         return HarmScores(self.labels, probability, confidence, self.name)
 
-    def logits(self, texts: list[str], *, batch_size: int = 64) -> NDArray[np.float64]:
-        """Uncalibrated logits (n, L) of normalised texts, for calibration and evaluation."""
-        return self._logits([normalised(text) for text in texts], batch_size, None)
+    def read(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Uncalibrated logits (n, L) and distances (n,), whatever the language, to calibrate and evaluate."""
+        return self._pooled([normalised(text) for text in texts], None)
 
-    def _serves(self, text: str, language: str | None) -> bool:
-        if language is not None:
-            spoken = language.lower().replace("_", "-").split("-")[0]
-            if spoken not in self.artifact.languages:
-                return False
-        return is_mostly_latin(text)
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The logits of `read` alone."""
+        return self.read(texts)[0]
 
-    def _logits(
-        self, texts: list[str], batch_size: int, on_batch: Callable[[int], None] | None
-    ) -> NDArray[np.float64]:
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)  # the largest batch first
-        found = np.empty((len(ids), len(self.labels)))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            found[rows] = self._model.logits([ids[i] for i in rows])
-            if on_batch is not None:
-                on_batch(start + len(rows))
-        return found
+    def _distinct(self, content: Content, chunk: range) -> tuple[NDArray[np.intp], list[str]]:
+        """The distinct texts that can be judged, and the row (n,) of each post among them, or -1."""
+        texts = [normalised(content.text[i] or "") for i in chunk]
+        stated = [content.language[i] for i in chunk]
+        served = is_served(languages_of(texts, stated, self.artifact.languages), self.artifact.languages)
+        unique: dict[str, int] = {}
+        position = np.full(len(texts), -1, dtype=np.intp)
+        for i, text in enumerate(texts):
+            if text and served[i]:
+                position[i] = unique.setdefault(text, len(unique))
+        return position, list(unique)
+
+    def _pooled(
+        self, texts: Sequence[str], on_batch: Callable[[int], None] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logits (n, L) and distance (n,) of each text: log mean exp over its windows."""
+        total = np.full((len(texts), len(self.labels) + 1), -np.inf)  # log of the sum of exp
+        n_windows = np.zeros((len(texts), 1))
+        done = 0
+        for rows, ids in windows(self._tokenizer, [with_emoji_words(text) for text in texts]):
+            after = rows[-1] + 1
+            progress = _progress(on_batch, done, after, len(ids))
+            np.logaddexp.at(total, rows, self._model.logits(ids, progress))
+            np.add.at(n_windows, rows, 1)
+            done = after
+        pooled = total - np.log(n_windows)
+        return pooled[:, :-1], pooled[:, -1]
+
+
+def familiarity_of(artifact: Artifact, distance: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """How familiar texts at these distances (n,) are; None where the classifier does not measure it."""
+    return None if artifact.familiar_up_to is None else familiarity(distance, artifact.familiar_up_to)
+
+
+def _counted(on_batch: Callable[[int], None] | None, before: int) -> Callable[[int], None] | None:
+    return None if on_batch is None else lambda done: on_batch(before + done)
+
+
+def _progress(
+    on_batch: Callable[[int], None] | None, before: int, after: int, n_windows: int
+) -> Callable[[int], None] | None:
+    """Turns a number of windows done into one of texts: batches mix texts, so the count is in proportion."""
+    if on_batch is None:
+        return None
+    return lambda done: on_batch(before + (after - before) * done // n_windows)

@@ -23,6 +23,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 1 << 30
 _BF16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
+_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131_072}  # what a cache holds, and what fills a large device
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Placement:
         import torch  # noqa: PLC0415 - this module is read before torch may be imported
 
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    @property
+    def tokens_at_once(self) -> int:
+        """The number of tokens, padding included, of one forward pass."""
+        return _TOKENS_AT_ONCE[self.device.split(":")[0]]
 
 
 def quiet_memory() -> bool:

@@ -1,4 +1,4 @@
-"""Emoji in words. Vocabularies of text encoders often hold no emoji: to them every one is the same unknown."""
+"""Emoji in words, since to the vocabularies of many text encoders every emoji is the same unknown."""
 
 import unicodedata
 from functools import lru_cache

@@ -1,17 +1,21 @@
-"""The forward pass of a classifier that is on disk: token ids in, logits out. The one user of torch."""
+"""The forward pass of a classifier that is on disk: token ids in, logits out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from models.artifact import Artifact, read_weights
+from models.batches import token_batches, within_memory
 from models.device import Placement
 from models.encoder import MultiLabelEncoder, from_config
+from models.packed import PackedBert, is_packable
 
 _PADDED_TO = 8
+_MEASURE = "familiarity."
 
 
 class LogitModel:
@@ -24,28 +28,81 @@ class LogitModel:
             ValueError: the weights do not fit the architecture.
         """
         model: MultiLabelEncoder = from_config(artifact.encoder, len(artifact.labels))
-        tensors = {name: torch.from_numpy(values) for name, values in read_weights(directory).items()}
+        stored = {name: torch.from_numpy(values) for name, values in read_weights(directory).items()}
+        measure = {name: stored.pop(name) for name in list(stored) if name.startswith(_MEASURE)}
         try:
-            model.load_state_dict(tensors)
+            model.load_state_dict(stored, assign=True)  # instead of a copy
         except RuntimeError as error:
             raise ValueError(
                 f"{directory}: expected weights of the encoder in its manifest, got: {error}"
             ) from None
+        if measure:
+            model.head = _stacked(model.head, measure)
         model.encoder.to(placement.dtype)
-        self._model = model.to(placement.device).eval()
-        self._device = placement.device
-        self._pad_id = int(artifact.encoder.get("pad_token_id") or 0)
+        model = model.to(placement.device).eval()
+        self._budget = placement.tokens_at_once
+        self._n_labels = len(artifact.labels)
+        with torch.inference_mode():
+            self._forward = (
+                PackedBert(model)
+                if is_packable(artifact.encoder)
+                else Padded(model, int(artifact.encoder.get("pad_token_id") or 0), placement.device)
+            )
 
-    def logits(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """float64 (n, L) for n texts of token ids, as one batch padded to a multiple of 8."""
+    def logits(
+        self, ids: Sequence[Sequence[int]], on_batch: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """float64 (n, L + 1) for n texts of token ids: a logit per label, and the distance from the training.
+
+        The distance is 0 where the classifier does not measure it (see models.familiarity). `on_batch`
+        gets the number of texts done so far.
+
+        Texts of like length run together, as many as the device takes well; the logits of one do not
+        depend on the others by more than 1e-4 in float32.
+
+        Raises:
+            ValueError: the device has too little memory for a single text.
+        """
+        found = np.empty((len(ids), self._n_labels + 1))
+        done = 0
+        for rows in token_batches([len(entry) for entry in ids], self._budget):
+            found[rows] = within_memory(self._run, [ids[i] for i in rows])
+            done += len(rows)
+            if on_batch is not None:
+                on_batch(done)
+        return found
+
+    def _run(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        with torch.inference_mode():
+            found = self._forward(ids).double()
+            distance = found[:, self._n_labels :].square().sum(dim=1, keepdim=True)
+            return np.asarray(torch.hstack([found[:, : self._n_labels], distance]).cpu().numpy())
+
+
+def _stacked(head: nn.Linear, measure: dict[str, torch.Tensor]) -> nn.Linear:
+    """One layer with the rows of the head, then those whose squares sum to the distance."""
+    weight = torch.cat([head.weight, measure[f"{_MEASURE}weight"]])
+    stacked = nn.Linear(weight.shape[1], weight.shape[0])
+    stacked.load_state_dict({"weight": weight, "bias": torch.cat([head.bias, measure[f"{_MEASURE}bias"]])})
+    return stacked
+
+
+class Padded:
+    """The forward pass of any encoder of transformers: one batch padded to a multiple of 8, with a mask."""
+
+    def __init__(self, model: MultiLabelEncoder, pad_id: int, device: str) -> None:
+        """Takes a loaded model that is on the device."""
+        self._model, self._pad_id, self._device = model, pad_id, device
+
+    def __call__(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Float32 logits (n, n_labels) of n texts of token ids."""
         longest = -(-max(len(entry) for entry in ids) // _PADDED_TO) * _PADDED_TO
         padded = np.full((len(ids), longest), self._pad_id, dtype=np.int64)
         mask = np.zeros((len(ids), longest), dtype=np.int64)
         for i, entry in enumerate(ids):
             padded[i, : len(entry)] = entry
             mask[i, : len(entry)] = 1
-        with torch.inference_mode():
-            found = self._model(
-                torch.from_numpy(padded).to(self._device), torch.from_numpy(mask).to(self._device)
-            )
-        return np.asarray(found.double().cpu().numpy())
+        logits: torch.Tensor = self._model(
+            torch.from_numpy(padded).to(self._device), torch.from_numpy(mask).to(self._device)
+        )
+        return logits

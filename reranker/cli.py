@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -24,8 +23,11 @@ from reranker.inputs import (
     ModelOption,
     OutputOption,
     PolicyOption,
+    PrevalenceOption,
+    Reading,
     ScoresOption,
     SetOption,
+    SpeedOption,
     check_output,
     harms_of,
     ranked,
@@ -33,8 +35,10 @@ from reranker.inputs import (
     score_feed,
     told,
 )
+from reranker.model_commands import models_app
 from reranker.policy import Policy, PolicyError
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
+from reranker.score_command import score
 from reranker.scoring import effective_weights
 from reranker.terminal import (
     console,
@@ -57,6 +61,8 @@ policies_app = typer.Typer(help="Policies as dated, named data.", no_args_is_hel
 import_app = typer.Typer(help="Turn exports into feeds.", no_args_is_help=True)
 app.add_typer(policies_app, name="policies")
 app.add_typer(import_app, name="import")
+app.add_typer(models_app, name="models")
+app.command()(score)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,6 +84,8 @@ def rank(
     settings: SetOption = None,
     interactions: InteractionsOption = None,
     model: ModelOption = "bundled",
+    speed: SpeedOption = "default",
+    prevalence: PrevalenceOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     device: DeviceOption = "auto",
@@ -86,41 +94,11 @@ def rank(
     from reranker.results import write_ranking
 
     check_output(output, ".parquet", ".jsonl")
-    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device)
+    reading = Reading(model, domains, speed, prevalence or (), device)
+    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
     refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
     print_ranking(ranking, output)
-
-
-@app.command()
-def score(
-    feeds: FeedsArgument,
-    output: OutputOption,
-    interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    domains: DomainsOption = None,
-    device: DeviceOption = "auto",
-) -> None:
-    """Estimate the harm of every candidate once, for `rank`, `compare` and `explain` to read."""
-    from reranker.results import write_harms
-
-    check_output(output, ".parquet")
-    feed = read(feeds, interactions)
-    harms = score_feed(feed, model, domains, device)
-    if harms is None:
-        raise PolicyError("score: expected --model or --domains, got neither")
-    write_harms(feed, harms, output)
-    table = Table(
-        "label", "scored", "mean", "above 0.5", title=f"{feed.n} candidates read by {harms.posts.model}"
-    )
-    for label in harms.posts.labels:
-        values = harms.posts.column(label)[0]
-        known = values[~np.isnan(values)]
-        if known.size:
-            table.add_row(label, f"{known.size}", f"{known.mean():.4f}", f"{(known > 0.5).sum()}")
-        else:
-            table.add_row(label, "0", "-", "-")
-    console.print(table, f"written: {output}")
 
 
 @app.command("explain")
@@ -132,13 +110,16 @@ def explain_command(
     settings: SetOption = None,
     interactions: InteractionsOption = None,
     model: ModelOption = "bundled",
+    speed: SpeedOption = "default",
+    prevalence: PrevalenceOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say why a post stands where it stands: terms that add up to its score, and two sentences."""
-    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, model, domains, scores, device)
+    reading = Reading(model, domains, speed, prevalence or (), device)
+    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
     explanation = explain(ranking, post, request)
     if as_json:
         console.print_json(json.dumps(explanation.as_dict()))
@@ -161,6 +142,8 @@ def compare(
     ] = "10%",
     interactions: InteractionsOption = None,
     model: ModelOption = "bundled",
+    speed: SpeedOption = "default",
+    prevalence: PrevalenceOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     lexicon: Annotated[
@@ -192,7 +175,7 @@ def compare(
     feed = read(feeds, interactions)
     with told():
         attribute_outcomes(feed, truth or ())
-    harms = harms_of(feed, policies, model, domains, scores, device)
+    harms = harms_of(feed, policies, scores, Reading(model, domains, speed, prevalence or (), device))
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
     _study(feed, harms, arms, outcomes, output, shown=shown, data=feeds.name, show_text=show_text, seed=seed)
 
@@ -213,7 +196,7 @@ def demo(
     console.print(
         f"sample: {feed.n} candidates in {feed.n_requests} feeds of {len(feed.user.values)} made-up users"
     )
-    harms = score_feed(feed, "bundled", DOMAIN_RATINGS, device)
+    harms = score_feed(feed, Reading(domains=DOMAIN_RATINGS, device=device))
     arms = (Arm("fb-2018-h1"), Arm("harm-aware"))
     truth = ("is_toxic", "is_misinformation", "is_outrage", "is_graphic", "is_clickbait")
     outcomes = standard_outcomes(feed, harms, attributes=truth)
@@ -336,6 +319,8 @@ def policies_check(
     settings: SetOption = None,
     interactions: InteractionsOption = None,
     model: ModelOption = "bundled",
+    speed: SpeedOption = "default",
+    prevalence: PrevalenceOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     device: DeviceOption = "auto",
@@ -348,7 +333,8 @@ def policies_check(
         console.print(f"numbers without a source: {', '.join(unsourced)}", style="yellow")
     if feeds is None:
         return
-    ranking = ranked(feeds, chosen, interactions, model, domains, scores, device)
+    reading = Reading(model, domains, speed, prevalence or (), device)
+    ranking = ranked(feeds, chosen, interactions, scores, reading)
     refuse_to_demote_everything(ranking)
     console.print(effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
     print_unscored(ranking)

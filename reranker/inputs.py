@@ -1,17 +1,19 @@
 """What commands read: their options, and the feeds, scores and rankings that these lead to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from models.scores import Scorer
 from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
 from reranker.feed import Feed
 from reranker.pipeline import Reranker
-from reranker.policy import Policy
+from reranker.policy import Policy, PolicyError
 from reranker.presets import load_policy
 from reranker.ranking import Ranking
 from reranker.terminal import progress
@@ -25,7 +27,23 @@ InteractionsOption = Annotated[
 ]
 PolicyOption = Annotated[str, typer.Option("--policy", "-p", help="NAME_OR_FILE[+OVERLAY...]")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting: weights.angry=0; repeatable.")]
-ModelOption = Annotated[str, typer.Option("--model", help='"bundled", "none" or the path of a classifier.')]
+SPEEDS = {"default": "bundled", "fast": "bundled-fast"}
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help='"bundled", "none", a classifier or label map; several joined by +, each with :LABEL,...',
+    ),
+]
+SpeedOption = Annotated[
+    str,
+    typer.Option("--speed", help='"default", or "fast": the small bundled model, quicker and less exact.'),
+]
+PrevalenceOption = Annotated[
+    list[str] | None,
+    typer.Option("--prevalence", help="How common a label is in the feed: toxicity=0.01; repeatable."),
+]
 DomainsOption = Annotated[Path | None, typer.Option("--domains", help="A file with columns domain, score.")]
 ScoresOption = Annotated[Path | None, typer.Option("--scores", help="Scores that `reranker score` made.")]
 DeviceOption = Annotated[str, typer.Option("--device", help='"auto", "cpu" or "cuda".')]
@@ -58,29 +76,60 @@ def read(feeds: Path, interactions: Path | None) -> Feed:
     return read_feed(feeds, interactions=interactions)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """With what the texts and links of posts are read, as the options of a command say it."""
+
+    model: str = "bundled"
+    domains: Path | None = None
+    speed: str = "default"
+    prevalence: Sequence[str] = ()
+    device: str = "auto"
+
+    def scorer(self, on_batch: Callable[[int], None] | None = None) -> Scorer | None:
+        """The scorer; None where neither a model nor ratings are named.
+
+        Raises:
+            LoadError: one cannot be used, or an option has a bad value.
+        """
+        from reranker.load import load_scorer
+
+        return load_scorer(
+            self._source(),
+            self.domains,
+            device=self.device,
+            on_batch=on_batch,
+            prevalence=dict(_share(entry) for entry in self.prevalence),
+        )
+
+    def _source(self) -> str | None:
+        if self.speed not in SPEEDS:
+            raise PolicyError(f"--speed: expected one of {list(SPEEDS)}, got {self.speed!r}")
+        if self.speed == "default":
+            return None if self.model == "none" else self.model
+        if self.model != "bundled":
+            raise PolicyError(f"--speed fast: expected --model bundled, got {self.model!r}")
+        return SPEEDS[self.speed]
+
+
+def _share(entry: str) -> tuple[str, float]:
+    label, _, share = entry.partition("=")
+    try:
+        return label, float(share)
+    except ValueError:
+        raise PolicyError(f"--prevalence: expected LABEL=SHARE, got {entry!r}") from None
+
+
 def ranked(
-    feeds: Path,
-    policy: Policy,
-    interactions: Path | None,
-    model: str,
-    domains: Path | None,
-    scores: Path | None,
-    device: str,
+    feeds: Path, policy: Policy, interactions: Path | None, scores: Path | None, reading: Reading
 ) -> Ranking:
     """The feed ranked by a policy, its own posts being the baseline of anger."""
     feed = read(feeds, interactions)
-    harms = harms_of(feed, [policy], model, domains, scores, device)
+    harms = harms_of(feed, [policy], scores, reading)
     return Reranker(policy, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
 
 
-def harms_of(
-    feed: Feed,
-    policies: list[Policy],
-    model: str,
-    domains: Path | None,
-    scores: Path | None,
-    device: str,
-) -> Harms | None:
+def harms_of(feed: Feed, policies: list[Policy], scores: Path | None, reading: Reading) -> Harms | None:
     """Scores from a file, or made now where a policy reads any."""
     if scores is not None:
         from reranker.results import read_harms
@@ -88,15 +137,12 @@ def harms_of(
         return read_harms(feed, scores)
     if not any(policy.used_labels() for policy in policies):
         return None
-    return score_feed(feed, model, domains, device)
+    return score_feed(feed, reading)
 
 
-def score_feed(feed: Feed, model: str, domains: Path | None, device: str) -> Harms | None:
+def score_feed(feed: Feed, reading: Reading) -> Harms | None:
     """Scores by a model and ratings, with a progress bar; None where neither is named or nothing is there."""
-    from reranker.load import load_scorer
-
     if feed.n == 0:
         return None
     with progress("reading texts", len(set(feed.text.values))) as advance:
-        scorer = load_scorer(None if model == "none" else model, domains, device=device, on_batch=advance)
-        return Reranker(load_policy("uniform"), scorer).score(feed)
+        return Reranker(load_policy("uniform"), reading.scorer(advance)).score(feed)

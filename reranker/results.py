@@ -1,6 +1,7 @@
 """Rankings and harm scores as files: parquet or JSON lines, with what made them in the metadata."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.scores import HarmScores
-from reranker.columns import FeedError, StringColumn
+from reranker.columns import FeedError, FloatArray, StringColumn
 from reranker.feed import Feed
 from reranker.ranking import Ranking
 from reranker.value import Harms
@@ -69,21 +70,36 @@ def write_ranking(ranking: Ranking, path: str | Path) -> None:
         _write(table, path)
 
 
-def write_harms(feed: Feed, harms: Harms, path: str | Path) -> None:
-    """Write harm scores as parquet: p_LABEL and confidence_LABEL per candidate, null where not scored."""
-    columns: dict[str, Any] = {
-        "request_id": _strings(feed.request_id.take(feed.request_of_row)),
-        "post_id": _strings(feed.post_id),
-    }
-    for i, label in enumerate(harms.posts.labels):
-        for prefix, values in (("p", harms.posts.probability), ("confidence", harms.posts.confidence)):
+def harms_to_arrow(ids: Mapping[str, Any], posts: HarmScores, comment_toxicity: FloatArray) -> pa.Table:
+    """Ids, then p_LABEL and confidence_LABEL per row, null where not scored, and the tone of the comments.
+
+    Args:
+        ids: columns of strings by name: post_id, and request_id where there is one.
+        posts: their scores.
+        comment_toxicity: (n,), NaN where no comment was scored.
+    """
+    columns: dict[str, Any] = {name: pa.array(values, type=pa.string()) for name, values in ids.items()}
+    for i, label in enumerate(posts.labels):
+        for prefix, values in (("p", posts.probability), ("confidence", posts.confidence)):
             columns[f"{prefix}_{label}"] = pa.array(values[:, i], from_pandas=True)
-    columns[_TONE] = pa.array(harms.comment_toxicity, from_pandas=True)
-    _write(pa.table(columns).replace_schema_metadata({"model": harms.posts.model}), path)
+    columns[_TONE] = pa.array(comment_toxicity, from_pandas=True)
+    return pa.table(columns).replace_schema_metadata({"model": posts.model})
+
+
+def write_harms(feed: Feed, harms: Harms, path: str | Path) -> None:
+    """Write the harm scores of a feed's candidates as parquet, in the columns of `harms_to_arrow`."""
+    ids = {
+        "request_id": feed.request_id.take(feed.request_of_row).to_list(),
+        "post_id": feed.post_id.to_list(),
+    }
+    _write(harms_to_arrow(ids, harms.posts, harms.comment_toxicity), path)
 
 
 def read_harms(feed: Feed, path: str | Path) -> Harms:
-    """Scores that `write_harms` wrote for the same feed, in the feed's order.
+    """Scores that `reranker score` or `write_harms` wrote, put in the feed's order.
+
+    A row belongs to the candidate with its request_id and post_id. Scores without request_id, of a plain
+    table of posts, belong to every candidate with their post_id, and may cover more posts than the feed.
 
     Raises:
         FeedError: the file is not such a file, or its rows are not those of the feed.
@@ -93,14 +109,11 @@ def read_harms(feed: Feed, path: str | Path) -> Harms:
     except (pa.ArrowInvalid, OSError) as error:
         raise FeedError(f"{path}: expected scores in parquet, got {str(error).splitlines()[0]}") from None
     labels = tuple(name.removeprefix("p_") for name in table.column_names if name.startswith("p_"))
-    needed = ["request_id", "post_id", _TONE, *(f"confidence_{label}" for label in labels)]
+    needed = ["post_id", _TONE, *(f"confidence_{label}" for label in labels)]
     for name in needed:
         if name not in table.column_names:
             raise FeedError(f"{path}: expected a column {name}, got {', '.join(table.column_names)}")
-    expected = list(zip(feed.request_id.take(feed.request_of_row), feed.post_id, strict=True))
-    given = list(zip(table["request_id"].to_pylist(), table["post_id"].to_pylist(), strict=True))
-    if expected != given:
-        raise FeedError(f"{path}: expected the {feed.n} candidates of the feed in its order, got others")
+    table = table.take(_rows_of(feed, table, path))
     model = (table.schema.metadata or {}).get(b"model", b"").decode()
     shape = (len(labels), feed.n)
     try:
@@ -113,6 +126,27 @@ def read_harms(feed: Feed, path: str | Path) -> Harms:
         return Harms(HarmScores(labels, probability, confidence, model), tone)
     except ValueError as error:
         raise FeedError(f"{path}: {error}") from None
+
+
+def _rows_of(feed: Feed, table: pa.Table, path: str | Path) -> Any:
+    """(n,) the row of the scores that belongs to each candidate."""
+    by_request = "request_id" in table.column_names
+    given: list[Any] = table["post_id"].to_pylist()
+    expected: list[Any] = feed.post_id.to_list()
+    if by_request:
+        given = list(zip(table["request_id"].to_pylist(), given, strict=True))
+        expected = list(zip(feed.request_id.take(feed.request_of_row), expected, strict=True))
+    row_of = dict(zip(given, range(len(given)), strict=True))
+    if len(row_of) != len(given):
+        twice = next(key for row, key in enumerate(given) if row_of[key] != row)
+        raise FeedError(f"{path}: expected each post once, got {twice!r} twice")
+    missing = next((key for key in expected if key not in row_of), None)
+    if missing is not None or (by_request and len(given) != feed.n):
+        found = f"{len(given)} rows" if missing is None else f"no row for {missing!r}"
+        raise FeedError(
+            f"{path}: expected the {feed.n} candidates of the feed in its order, got others ({found})"
+        )
+    return pa.array([row_of[key] for key in expected], type=pa.int64())
 
 
 def _strings(column: StringColumn) -> Any:

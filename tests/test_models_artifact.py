@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from models.artifact import Artifact, read_artifact, read_weights, write_artifact
 from models.calibration import Platt
 from models.quantise import dequantised, quantised
+from models.taxonomy import TAXONOMY_VERSION
 
 PLATT = Platt(1.0, -1.0, (0.01, 0.0, 0.0, 0.01), 0.1, True, 100, 10)
 
@@ -108,3 +110,62 @@ def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "artifact.json").write_text("{")
     with pytest.raises(ValueError, match="expected JSON"):
         read_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 40, -1])
+def test_half_written_weights_are_never_loaded(tmp_path: Path, kept: int) -> None:
+    written(tmp_path)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(
+        ValueError, match=r"weights.safetensors: expected sha256 .* \(altered or incomplete\)"
+    ):
+        read_artifact(tmp_path)
+
+
+def test_a_write_that_was_cut_short_over_an_older_artifact_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    manifest = (tmp_path / "artifact.json").read_text()
+    written(tmp_path, {"head.weight": np.ones((2, 3), np.float32), "head.bias": np.zeros(2, np.float32)})
+    (tmp_path / "artifact.json").write_text(manifest)  # as before the last of the three files is written
+    with pytest.raises(ValueError, match=r"weights\.safetensors: expected sha256"):
+        read_artifact(tmp_path)
+
+
+def test_an_artifact_of_another_taxonomy_is_refused_by_its_version(tmp_path: Path) -> None:
+    written(tmp_path)
+    path = tmp_path / "artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"taxonomy": 99}))
+    with pytest.raises(ValueError, match=f"artifact.json: taxonomy: expected {TAXONOMY_VERSION}, got 99"):
+        read_artifact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[]", "expected a JSON object, got list"),
+        (b"null", "expected a JSON object, got NoneType"),
+        (b"\xff\xfe", "expected text in UTF-8"),
+    ],
+)
+def test_a_manifest_that_is_no_object_of_text_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    written(tmp_path)
+    (tmp_path / "artifact.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_artifact(tmp_path)
+
+
+def test_a_manifest_has_to_vouch_for_both_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"files: expected .*, got \[\]"):
+        replace(written(tmp_path), files={})
+
+
+def test_a_calibration_has_to_be_finite(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="calibration: expected finite numbers, .* for 'humor'"):
+        replace(written(tmp_path), calibration=(PLATT, replace(PLATT, slope=float("nan"))))
+
+
+def test_weights_come_back_whatever_the_order_of_their_axes_in_memory(tmp_path: Path) -> None:
+    matrix = np.arange(6, dtype=np.float32).reshape(3, 2).T  # (2, 3), column by column
+    written(tmp_path, {"head.weight": matrix, "head.bias": np.zeros(2, np.float32)})
+    np.testing.assert_allclose(read_weights(tmp_path)["head.weight"], matrix, atol=0.05)

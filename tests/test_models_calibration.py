@@ -84,6 +84,16 @@ def test_the_reliability_curve_sums_to_the_calibration_error() -> None:
     assert len(reliability(np.full(9, 0.5), np.arange(9) < 3, bins=3)) == 3
 
 
+def test_of_an_unfamiliar_text_the_model_says_the_base_rate_and_that_it_is_unsure() -> None:
+    fit = fit_platt(*drawn(5000, 1.0, -1.0), prevalence=0.02)
+    logits = np.array([[3.0], [3.0], [3.0], [-5.0]])
+    probability, confidence = calibrated(logits, [fit], np.array([1.0, 0.5, 0.0, 0.0]))
+    assert probability[0] > probability[1] > probability[2]
+    np.testing.assert_allclose(probability[2:, 0], 0.02, rtol=1e-5)
+    assert confidence[0] > confidence[1] > confidence[2] == 0
+    np.testing.assert_array_equal(probability[:1], calibrated(logits[:1], [fit])[0])
+
+
 def test_few_rows_give_less_confidence_than_many() -> None:
     few, many = (fit_platt(*drawn(n, 1.0, -1.0)) for n in (60, 20_000))
     grid = np.linspace(-3, 3, 13)[:, None]

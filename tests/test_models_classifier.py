@@ -12,6 +12,7 @@ from models.calibration import Platt
 from models.classifier import HarmClassifier
 from models.device import place, quiet_memory
 from models.encoder import MultiLabelEncoder, config_of, from_config
+from models.familiarity import fit_distance
 from models.scores import Content
 
 WORDS = ["the", "a", "you", "are", "this", "that", "good", "bad", "day", "kind", "rude", "thanks", "post"]
@@ -94,37 +95,33 @@ def test_loaded_scores_equal_those_of_the_model_in_memory(classifier: HarmClassi
     with torch.inference_mode():
         logits = tiny_encoder()(ids, torch.ones_like(ids))[0].numpy()
     expected = 1 / (1 + np.exp(-(logits - 1)))
-    found = classifier.score(Content.of_texts([text])).probability[0]
+    found = classifier.score([text]).probability[0]
     np.testing.assert_allclose(found, expected, atol=0.03)  # int8 weights, and bfloat16 where the CPU has it
 
 
 def test_a_batch_equals_its_parts(classifier: HarmClassifier) -> None:
     texts = random_texts(70)
-    together = classifier.score(Content.of_texts(texts), batch_size=32).probability
-    alone = np.vstack([classifier.score(Content.of_texts([text])).probability for text in texts])
+    together = classifier.score(texts).probability
+    alone = np.vstack([classifier.score([text]).probability for text in texts])
     np.testing.assert_allclose(together, alone, atol=0.03)
 
 
 def test_scores_repeat_exactly(classifier: HarmClassifier) -> None:
-    content = Content.of_texts(random_texts(50))
-    np.testing.assert_array_equal(
-        classifier.score(content).probability, classifier.score(content).probability
-    )
+    texts = random_texts(50)
+    np.testing.assert_array_equal(classifier.score(texts).probability, classifier.score(texts).probability)
 
 
 def test_permuting_posts_permutes_scores(classifier: HarmClassifier) -> None:
     texts = random_texts(40)
     order = np.random.default_rng(1).permutation(40)
-    permuted = classifier.score(Content.of_texts([texts[i] for i in order])).probability
-    np.testing.assert_allclose(
-        permuted, classifier.score(Content.of_texts(texts)).probability[order], atol=0.03
-    )
+    permuted = classifier.score([texts[i] for i in order]).probability
+    np.testing.assert_allclose(permuted, classifier.score(texts).probability[order], atol=0.03)
 
 
 def test_equal_texts_get_equal_scores_and_are_computed_once(classifier: HarmClassifier) -> None:
     done: list[int] = []
     texts = ["good day", *random_texts(20), "good  day ", "good day"]
-    found = classifier.score(Content.of_texts(texts), batch_size=8, on_batch=done.append)
+    found = classifier(Content.of_texts(texts), done.append)
     assert (found.probability[0] == found.probability[-1]).all()
     assert (found.probability[0] == found.probability[-2]).all()
     assert done[-1] == len(set(texts) - {"good  day "})
@@ -143,33 +140,87 @@ def test_equal_texts_get_equal_scores_and_are_computed_once(classifier: HarmClas
         (" \n\t", None, False),
         ("https://example.org/x", None, False),
         ("привет мир", None, False),
-        ("12345 !!!", None, False),
+        ("12345 !!!", None, True),
     ],
 )
 def test_what_cannot_be_judged_is_not_scored(
     classifier: HarmClassifier, text: str | None, language: str | None, is_scored: bool
 ) -> None:
-    found = classifier.score(Content([text, "good day"], [language, None], [None, None]))
+    found = classifier.score([text, "good day"], languages=[language, None])
     assert found.scored.tolist() == [is_scored, True]
     assert np.isnan(found.probability[0]).all() == (not is_scored)
 
 
 def test_no_posts_give_no_scores(classifier: HarmClassifier) -> None:
-    found = classifier.score(Content.of_texts([]))
+    found = classifier.score([])
     assert found.n == 0
     assert found.labels == LABELS
     assert found.model.startswith("tiny@")
 
 
-def test_tokens_beyond_the_limit_do_not_count(classifier: HarmClassifier) -> None:
-    long = "good " * 10
-    found = classifier.score(Content.of_texts([long + "bad", long + "rude rude"])).probability
-    np.testing.assert_array_equal(found[0], found[1])
+def test_every_word_of_a_long_text_counts(classifier: HarmClassifier) -> None:
+    def in_windows(text: str) -> np.ndarray:
+        words = text.split()  # 10 words beside the two special tokens, each window repeats the last one
+        return classifier.logits([" ".join(words[i : i + 10]) for i in range(0, len(words) - 1, 9)])
+
+    for text in (" ".join(["good"] * 40 + ["rude"]), " ".join(random_texts(30, seed=3))):
+        expected = np.log(np.exp(in_windows(text)).mean(axis=0))
+        np.testing.assert_allclose(classifier.logits([text])[0], expected, atol=0.02)
+
+
+def test_a_stated_prevalence_moves_one_label_and_the_name(classifier: HarmClassifier) -> None:
+    texts = random_texts(30)
+    moved = classifier.at_prevalence({"humor": 0.4})
+    before, after = classifier.score(texts), moved.score(texts)
+    odds = [p.column("humor")[0] / (1 - p.column("humor")[0]) for p in (before, after)]
+    np.testing.assert_allclose(odds[1] / odds[0], (0.4 / 0.6) / (0.1 / 0.9), rtol=1e-3)
+    np.testing.assert_array_equal(before.column("toxicity")[0], after.column("toxicity")[0])
+    assert before.model != after.model
+    with pytest.raises(ValueError, match=r"prevalence: expected a label of \['toxicity'.*, got 'threat'"):
+        classifier.at_prevalence({"threat": 0.1})
+
+
+def test_an_unfamiliar_text_gets_the_base_rate_and_little_confidence(tiny: Path, tmp_path: Path) -> None:
+    """The measure knows texts of "good" and "day" alone."""
+    model = tiny_encoder()
+    known = [f"good {'day ' * n}" for n in range(1, 9)] + [f"day {'good ' * n}" for n in range(1, 9)]
+    ids = [torch.tensor([tiny_tokenizer().encode(text).ids]) for text in known]
+    with torch.inference_mode():
+        features = torch.cat([model.encoder(one).last_hidden_state.mean(dim=1) for one in ids]).numpy()
+    whitening, offset = (part.astype(np.float32) for part in fit_distance(features))
+    write_artifact(
+        tmp_path,
+        {name: value.numpy() for name, value in model.state_dict().items()}
+        | {"familiarity.weight": whitening, "familiarity.bias": offset},
+        tiny_tokenizer().to_str(),
+        name="tiny",
+        labels=LABELS,
+        calibration=(PLATT,) * 3,
+        encoder=config_of(model),
+        about={},
+        max_tokens=12,
+        familiar_up_to=3.0,
+    )
+    measured, plain = HarmClassifier.load(tmp_path, "cpu"), HarmClassifier.load(tiny, "cpu")
+    texts = ["good day day", "rude thanks are post this"]
+    distance = measured.read(texts)[1]
+    assert distance[0] < 3 < distance[1]
+    found, exact = measured.score(texts, languages=["en"] * 2), plain.score(texts, languages=["en"] * 2)
+    np.testing.assert_allclose(found.probability[0], exact.probability[0], atol=0.03)
+    assert (np.abs(found.probability[1] - 0.1) < np.abs(exact.probability[1] - 0.1)).all()
+    assert (found.confidence[1] < 0.6).all()
+
+
+def test_columns_of_another_length_are_refused(classifier: HarmClassifier) -> None:
+    with pytest.raises(ValueError, match="expected columns of one length"):
+        classifier.score(["good day"], languages=[])
+    with pytest.raises(ValueError, match="expected columns of one length"):
+        classifier.score(["good day"], [None, None])
 
 
 def test_texts_are_never_logged(classifier: HarmClassifier, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        classifier.score(Content.of_texts(["a kind rude post"]))
+        classifier.score(["a kind rude post"])
     assert "rude" not in caplog.text
 
 
@@ -186,9 +237,9 @@ def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
 def test_cuda_agrees_with_the_cpu(tiny: Path, classifier: HarmClassifier) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    content = Content.of_texts(random_texts(64))
-    found = HarmClassifier.load(tiny, device="cuda").score(content).probability
-    np.testing.assert_allclose(found, classifier.score(content).probability, atol=0.03)
+    texts = random_texts(64)
+    found = HarmClassifier.load(tiny, device="cuda").score(texts).probability
+    np.testing.assert_allclose(found, classifier.score(texts).probability, atol=0.03)
 
 
 def test_quiet_memory_can_be_called_twice() -> None:
@@ -214,7 +265,7 @@ class TestBundled:
             "Shut up, you stupid moron, nobody likes you.",
         ]
         polite = ["Thank you so much, that was really helpful.", "The meeting starts at ten on Tuesday."]
-        found = bundled.score(Content.of_texts(rude + polite))
+        found = bundled.score(rude + polite)
         for label in ("toxicity", "insult"):
             p = found.column(label)[0]
             assert p[:2].min() > 5 * p[2:].max()
@@ -227,7 +278,7 @@ class TestBundled:
             "My neighbours are Muslim and they brought us dinner.",
             "You disgusting idiots ruin everything.",
         ]
-        p = bundled.score(Content.of_texts(texts)).column("toxicity")[0]
+        p = bundled.score(texts).column("toxicity")[0]
         assert p[0] < p[1]
 
     def test_bridging_labels_tell_thanks_and_questions_apart(self, bundled: HarmClassifier) -> None:
@@ -235,13 +286,13 @@ class TestBundled:
             "Thank you, I really appreciate your work on this.",
             "What did you mean by the second edit?",
         )
-        found = bundled.score(Content.of_texts([thanks, question]))
+        found = bundled.score([thanks, question])
         respect, curiosity = (found.column(label)[0] for label in ("respect", "curiosity"))
         assert respect[0] > respect[1]
         assert curiosity[1] > curiosity[0]
 
     def test_a_batch_equals_its_parts(self, bundled: HarmClassifier) -> None:
         texts = [" ".join(["good", "people", "talk"] * n) for n in range(1, 40)]
-        together = bundled.score(Content.of_texts(texts)).probability
-        alone = np.vstack([bundled.score(Content.of_texts([text])).probability for text in texts])
+        together = bundled.score(texts).probability
+        alone = np.vstack([bundled.score([text]).probability for text in texts])
         np.testing.assert_allclose(together, alone, atol=0.03)

@@ -223,3 +223,41 @@ def test_the_output_is_checked_before_the_work(
 def test_json_lines_without_a_line_are_an_empty_feed(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     assert run("rank", tmp_path / "empty.jsonl", "-o", tmp_path / "r.parquet") == 0
+
+
+def test_posts_are_scored_as_a_stream_with_a_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings, posts, cache = tmp_path / "ratings.csv", tmp_path / "posts.jsonl", tmp_path / "cache.sqlite"
+    ratings.write_text("domain,score\nbad.example,0.25\n")
+    posts.write_text("".join(f'{{"id": {i}, "urls": "https://bad.example/{i}"}}\n' for i in range(5)))
+    common = ("--model", "none", "--domains", ratings, "--cache", cache)
+    outputs = [tmp_path / "first.parquet", tmp_path / "second.parquet"]
+    for output in outputs:
+        assert run("score", posts, *common, "-o", output) == 0
+        assert "0.7500" in capsys.readouterr().out
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    ratings.write_text("domain,score\nbad.example,0.5\n")  # kept scores are those of the list that made them
+    assert run("score", posts, *common, "-o", outputs[1]) == 0
+    assert "0.5000" in capsys.readouterr().out
+    feed = tmp_path / "feed.csv"
+    feed.write_text("request_id,post_id,like\nr,3,1\nr,1,2\n")
+    assert run("rank", feed, "--scores", outputs[0], "-o", tmp_path / "ranking.parquet") == 0
+
+
+def test_score_refuses_bad_input_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posts, output = tmp_path / "posts.jsonl", ("-o", tmp_path / "scores.parquet")
+    posts.write_text('{"post_id": "a", "text": "x"}\n{"post_id": null, "text": "y"}\n')
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text("domain,score\nbad.example,0.25\n")
+    by_domain = ("--model", "none", "--domains", ratings)
+    assert "post_id: expected a value, got null at row 1" in refused(
+        capsys, "score", posts, *by_domain, *output
+    )
+    assert "expected --model or --domains" in refused(capsys, "score", posts, "--model", "none", *output)
+    assert "ratings.csv: expected a score cache" in refused(
+        capsys, "score", posts, *by_domain, "--cache", ratings, *output
+    )
+    missing = ("--model", "none", "--domains", tmp_path / "missing.csv")
+    assert "missing.csv" in refused(capsys, "score", posts, *missing, *output)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["posts.jsonl", "ratings.csv"]

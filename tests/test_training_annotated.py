@@ -6,7 +6,6 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from models.calibration import Platt
 from models.examples import LabelledTexts
 from training.annotated import evaluate_annotated
 from training.shift import evaluate_shift
@@ -75,11 +74,11 @@ def test_stating_the_prevalence_mends_the_calibration_of_a_source_that_differs_o
         group=np.arange(n),
         aspect=np.full(n, ""),
     )
-    rare = Platt(1.0, float(np.log(0.01 / 0.99)), (0, 0, 0, 0), 0.01, True, 100, 1)
-    table = evaluate_shift(logit[:, None], found, {"threat": rare})
+    log_odds = logit[:, None] + np.log(0.01 / 0.99)
+    table = evaluate_shift(log_odds, found, {"threat": 0.01})
     entry = table["labels"]["threat"]["sources"]["elsewhere"]
     assert entry["ece"] < 0.03 < 0.2 < entry["ece_uncorrected"]
     assert table["mean_ece"] == entry["ece"]
     assert len(entry["reliability"]) == 10
     few = found.take(np.arange(30))
-    assert evaluate_shift(logit[:30, None], few, {"threat": rare})["labels"] == {}
+    assert evaluate_shift(log_odds[:30], few, {"threat": 0.01}) == {"labels": {}, "mean_ece": None}

@@ -14,10 +14,11 @@ from models.artifact import read_artifact
 from models.classifier import HarmClassifier
 from models.encoder import MultiLabelEncoder, config_of
 from models.examples import LabelledTexts
-from models.scores import Content
-from training.calibrate import LabelPlan
+from training.calibrate import LabelPlan, calibrate, held_out
+from training.evaluate import EVALUATION, evaluate
 from training.package import package
 
+CASES = Path(__file__).parent / "data"
 LABELS = ("toxicity", "humor")
 PLAN = {"toxicity": LabelPlan(("wiki",), "natural_dev"), "humor": LabelPlan(("web",), prevalence=0.05)}
 
@@ -71,7 +72,14 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sha256": "f",
     }
     (directory / "examples.json").write_text(json.dumps({"web": about}))
-    package(run, directory / "examples.parquet", directory, PLAN, directory / "tiny-en")
+    with pytest.raises(FileNotFoundError, match="expected a classifier"):
+        held_out(run, directory / "examples.parquet")
+    calibrate(run, directory / "examples.parquet", PLAN, device="cpu")
+    with pytest.raises(FileNotFoundError, match="expected what training.evaluate writes, got none"):
+        package(run, directory / "examples.parquet", directory / "tiny-en")
+    found = evaluate(run, directory / "examples.parquet", PLAN, data=directory, cases=CASES)
+    (run / EVALUATION).write_text(json.dumps(found))
+    package(run, directory / "examples.parquet", directory / "tiny-en")
     return directory / "tiny-en"
 
 
@@ -88,7 +96,7 @@ def examples(path: Path, n: int = 1200) -> None:
     split = np.select(
         [natural & (rng.random(n) < 0.5), natural],
         ["natural_dev", "natural_test"],
-        np.where(rng.random(n) < 0.5, "dev", "test"),
+        rng.choice(["train", "dev", "test", "unseen"], n, p=[0.2, 0.3, 0.3, 0.2]),
     )
     target = np.column_stack([toxic, np.where(natural, np.nan, rng.random(n) < 0.3)]).astype(np.float32)
     LabelledTexts(
@@ -96,12 +104,14 @@ def examples(path: Path, n: int = 1200) -> None:
         text=texts,
         target=target,
         weight=np.ones((n, 2), np.float32),
-        source=np.where(natural, "wiki", "web"),
+        source=np.where(natural, "wiki", np.where(split == "unseen", "forum", "web")),
         split=split,
         group=np.arange(n),
         aspect=np.where(np.arange(n) % 3 == 0, "cats", ""),
     ).write(path)
-    (path.parent / "toxicity").mkdir()
+    for folder in ("toxicity", "annotations"):
+        (path.parent / folder).mkdir()
+    (path.parent / "annotations" / "agreement.json").write_text("{}")
     table = pa.table(
         {
             "text": texts,
@@ -127,11 +137,7 @@ def test_the_figures_are_those_of_the_loaded_artifact(artifact: Path) -> None:
     assert figures["natural"]["spearman_with_perspective"] > 0.5
     assert figures["largest_change_by_packaging"] < 0.03
     words = "w1 w2 w3 w4 w5 w6 w7 w8"
-    p = (
-        HarmClassifier.load(artifact)
-        .score(Content.of_texts([f"rude rude {words}", words]))
-        .column("toxicity")[0]
-    )
+    p = HarmClassifier.load(artifact).score([f"rude rude {words}", words]).column("toxicity")[0]
     assert p[0] > p[1]
 
 

@@ -8,6 +8,7 @@ may ship.
 import argparse
 import json
 import logging
+import sys
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,16 +18,21 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
 
-from models.artifact import WEIGHTS, read_artifact, write_artifact
-from models.calibration import Platt, fit_platt
-from models.classifier import HarmClassifier
+from models.artifact import WEIGHTS, Artifact, read_artifact, write_artifact
+from models.calibration import Platt, calibrated_log_odds, fit_platt
+from models.classifier import HarmClassifier, familiarity_of
 from models.examples import LabelledTexts
+from models.familiarity import fit_distance
+from training.features import pooled_features
 from training.provenance import sha256_of
 
 _log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 DRAFT, LOGITS = "draft", "logits.safetensors"
+
+FAMILIAR_SHARE = 0.95
+DISTANCE_TEXTS = 20_000
 
 _IDENTITY = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.5, False, 0, 0)
 _CHUNK = 4096
@@ -93,7 +99,7 @@ def fit(logits: NDArray[np.float64], texts: LabelledTexts, plan: dict[str, Label
     return fitted
 
 
-def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan]) -> None:
+def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan], *, device: str = "auto") -> None:
     """Leaves the directory `draft` in the run: an artifact of all labels that the plan could calibrate.
 
     Raises:
@@ -101,9 +107,11 @@ def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan]) -> None:
     """
     training = json.loads((run / "training.json").read_text())
     labels = tuple(training["labels"])
-    weights, tokenizer = load_file(run / "model.safetensors"), (run / "tokenizer.json").read_text()
+    texts = LabelledTexts.read(examples)
+    weights = load_file(run / "model.safetensors") | distance_weights(run, texts, device=device)
+    tokenizer = (run / "tokenizer.json").read_text()
 
-    def write(served: tuple[str, ...], calibration: tuple[Platt, ...]) -> None:
+    def write(served: tuple[str, ...], calibration: tuple[Platt, ...], up_to: float | None) -> None:
         rows = [labels.index(label) for label in served]
         head = {name: weights[name][rows] for name in ("head.weight", "head.bias")}
         write_artifact(
@@ -115,29 +123,59 @@ def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan]) -> None:
             calibration=calibration,
             encoder=training["encoder"],
             about={},
+            familiar_up_to=up_to,
         )
 
-    write(labels, tuple(_IDENTITY for _ in labels))
-    texts = held_out(examples)
-    logits = _score(run / DRAFT, texts)
+    write(labels, tuple(_IDENTITY for _ in labels), None)
+    texts = _held_out(texts)
+    logits, distance = _read(run / DRAFT, texts, device)
     fitted = fit(logits, texts, plan)
     if not fitted:
         raise ValueError(f"{run}: expected a label with rows to calibrate it on, got none")
-    write(tuple(fitted), tuple(fitted.values()))
-    kept = logits[:, [labels.index(label) for label in fitted]]
-    save_file({_key(run / DRAFT, examples): kept}, run / LOGITS)
+    known = distance[texts.split == "dev"]
+    write(
+        tuple(fitted),
+        tuple(fitted.values()),
+        float(np.quantile(known, FAMILIAR_SHARE)) if len(known) else None,
+    )
+    kept = np.column_stack([logits[:, [labels.index(label) for label in fitted]], distance])
+    save_file({_key(run / DRAFT, examples): np.ascontiguousarray(kept)}, run / LOGITS)
 
 
-def held_out(examples: Path) -> LabelledTexts:
-    """All texts of a file but those of split "train"."""
-    texts = LabelledTexts.read(examples)
-    return texts.take(np.flatnonzero(texts.split != "train"))
+def distance_weights(
+    run: Path, texts: LabelledTexts, *, device: str = "auto"
+) -> dict[str, NDArray[np.float32]]:
+    """The weights that measure how far a text is from those of split "train" (see models.familiarity)."""
+    rows = np.flatnonzero(texts.split == "train")
+    rows = np.unique(rows)[:: max(1, len(rows) // DISTANCE_TEXTS)]
+    whitening, offset = fit_distance(pooled_features(run, [texts.text[int(i)] for i in rows], device=device))
+    return {
+        "familiarity.weight": whitening.astype(np.float32),
+        "familiarity.bias": offset.astype(np.float32),
+    }
 
 
-def draft_logits(run: Path, examples: Path) -> tuple[LabelledTexts, NDArray[np.float64], dict[str, Platt]]:
-    """What a draft says of the held-out texts: (texts, logits (n, L), calibration per label).
+@dataclass(frozen=True)
+class Held:
+    """What a draft says of the n held-out texts, for its L labels.
 
-    The columns of texts and logits are the labels of the draft.
+    `logits` is (n, L), `distance` (n,) and `log_odds` (n, L) calibrated, as a user gets them.
+    """
+
+    texts: LabelledTexts
+    artifact: Artifact
+    logits: NDArray[np.float64]
+    distance: NDArray[np.float64]
+
+    @property
+    def log_odds(self) -> NDArray[np.float64]:
+        """Of the probability that the classifier gives, (n, L)."""
+        known = familiarity_of(self.artifact, self.distance)
+        return calibrated_log_odds(self.logits, self.artifact.calibration, known)
+
+
+def held_out(run: Path, examples: Path) -> Held:
+    """What the draft of a run says of all texts but those of split "train".
 
     Raises:
         FileNotFoundError: the run has not been calibrated.
@@ -148,27 +186,31 @@ def draft_logits(run: Path, examples: Path) -> tuple[LabelledTexts, NDArray[np.f
     key = _key(run / DRAFT, examples)
     if key not in stored:
         raise ValueError(f"{run / LOGITS}: expected logits of {examples}, got those of other examples")
-    texts = held_out(examples)
+    texts = _held_out(LabelledTexts.read(examples))
     columns = [texts.labels.index(label) for label in artifact.labels]
     chosen = replace(
         texts, labels=artifact.labels, target=texts.target[:, columns], weight=texts.weight[:, columns]
     )
-    return chosen, stored[key], dict(zip(artifact.labels, artifact.calibration, strict=True))
+    return Held(chosen, artifact, stored[key][:, :-1], stored[key][:, -1])
+
+
+def _held_out(texts: LabelledTexts) -> LabelledTexts:
+    return texts.take(np.flatnonzero(texts.split != "train"))
 
 
 def _key(draft: Path, examples: Path) -> str:
     return f"{sha256_of(draft / WEIGHTS)}-{sha256_of(examples)}"
 
 
-def _score(draft: Path, texts: LabelledTexts) -> NDArray[np.float64]:
-    classifier = HarmClassifier.load(draft)
+def _read(draft: Path, texts: LabelledTexts, device: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    classifier = HarmClassifier.load(draft, device)
     parts = []
-    with Progress() as progress:
+    with Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("scoring", total=texts.n)
         for start in range(0, texts.n, _CHUNK):
-            parts.append(classifier.logits(list(texts.text[start : start + _CHUNK])))
-            progress.advance(task, len(parts[-1]))
-    return np.vstack(parts)
+            parts.append(classifier.read(texts.text[start : start + _CHUNK]))
+            progress.advance(task, len(parts[-1][0]))
+    return np.vstack([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def main() -> None:
@@ -177,9 +219,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="what training.train wrote")
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
     parser.add_argument("--plan", type=Path, required=True, help="calibration plan, see training/configs")
+    parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    calibrate(arguments.run, arguments.examples, read_plan(arguments.plan))
+    calibrate(arguments.run, arguments.examples, read_plan(arguments.plan), device=arguments.device)
 
 
 if __name__ == "__main__":

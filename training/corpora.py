@@ -232,7 +232,8 @@ def _toxicity(
     name: str, licence: str, role: Role, train_rows: int = 0, *, weight: float = 1.0, drop: str = ""
 ) -> Corpus:
     file = f"toxicity/{name}.parquet"
-    return Corpus(name, file, licence, role, read_toxicity, train_rows, weight=weight, drop=frozenset(drop.split()))
+    dropped = frozenset(drop.split())
+    return Corpus(name, file, licence, role, read_toxicity, train_rows, weight=weight, drop=dropped)
 
 
 def _annotated(source: str, licence: str, role: Role = "train") -> Corpus:

@@ -1,131 +1,181 @@
-"""What a packaged classifier scores on texts it was not trained on, and which labels that lets it serve."""
+"""`python -m training.evaluate --run RUN --examples FILE --plan PLAN [--data DIR] [--cases DIR]`.
 
+Measures the draft of a calibrated run on all that it was not trained on, and writes RUN/evaluation.json, from
+which the card is made. Without --data the comparison with Perspective is left out, without --cases the
+functional, fairness and robustness tables.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
-from models.calibration import Platt, brier_score, calibrated, expected_calibration_error, prevalence_weights
-from models.examples import LabelledTexts
-from models.normalise import normalised
-from training.calibrate import LabelPlan
-from training.metrics import auroc, auroc_error, average_precision, within_source
+from models.calibration import calibrated_log_odds
+from models.classifier import HarmClassifier, familiarity_of
+from training.annotated import evaluate_annotated
+from training.calibrate import DRAFT, Held, LabelPlan, held_out, read_plan
+from training.evidence import evaluate_calibration, evaluate_label, refusal
+from training.fairness import pair_gap, read_identity_texts, read_sentence_pairs, term_table
+from training.functional import functional_table, read_cases
+from training.natural import FALSE_POSITIVE_RATE, evaluate_groups, evaluate_natural
+from training.novelty import evaluate_claims, evaluate_novelty, shuffled_words
+from training.robustness import robustness_table
+from training.shift import evaluate_shift
+
+_log = logging.getLogger(__name__)
+
+EVALUATION = "evaluation.json"
+ROBUSTNESS_TEXTS = 1500
 
 Floats = NDArray[np.float64]
-
-MIN_AUROC = 0.65
-MIN_POSITIVE = 20
-NATURAL_FALSE_POSITIVE_RATE = 0.01
+Score = Callable[[list[str]], Floats]
 
 
-def evaluate_label(score: Floats, texts: LabelledTexts, label: str) -> dict[str, Any]:
-    """Figures of one label on "in_domain" (test) and "unseen" rows; any increasing score will do."""
-    target = texts.target[:, texts.labels.index(label)]
-    figures = {}
-    for part, split in (("in_domain", "test"), ("unseen", "unseen")):
-        rows = np.flatnonzero(~np.isnan(target) & (texts.split == split))
-        figures[part] = within_source(score[rows], target[rows] >= 0.5, texts.source[rows])
-    return figures
+def evaluate(
+    run: Path,
+    examples: Path,
+    plan: dict[str, LabelPlan],
+    *,
+    data: Path | None = None,
+    cases: Path | None = None,
+) -> dict[str, Any]:
+    """All figures of a run's draft, JSON-ready.
 
-
-def evaluate_calibration(
-    probability: Floats, texts: LabelledTexts, label: str, plan: LabelPlan
-) -> dict[str, float | int | bool]:
-    """ECE and Brier score on the held-out rows of a label's plan, at the plan's prevalence."""
-    rows = plan.rows(texts, label, plan.test_split)
-    present = texts.target[rows, texts.labels.index(label)] >= 0.5
-    prevalence = float(present.mean()) if plan.prevalence is None else plan.prevalence
-    weight = prevalence_weights(present, prevalence)
-    p = probability[rows]
-    return {
-        "ece": round(expected_calibration_error(p, present, weight=weight), 5),
-        "brier": round(brier_score(p, present, weight=weight), 5),
-        "brier_of_prevalence": round(prevalence * (1 - prevalence), 5),
-        "prevalence": round(prevalence, 5),
-        "prevalence_is_stated": plan.prevalence is not None,
-        "n": len(rows),
-        "n_positive": int(present.sum()),
-    }
-
-
-def refusal(figures: dict[str, Any]) -> str | None:
-    """Why a label may not be served, or None: it may.
-
-    It needs a test AUROC within sources of at least 0.65 over at least 20 positives, and the same on unseen
-    sources where these hold 20 positives.
+    Raises:
+        FileNotFoundError: the run has not been calibrated, or a file of `data` or `cases` is missing.
     """
-    for part, name in (("in_domain", "held-out texts of the training sources"), ("unseen", "unseen sources")):
-        found = figures[part]
-        enough = found["n_positive_compared"] >= MIN_POSITIVE
-        if part == "in_domain" and not enough:
-            return f"{found['n_positive_compared']} positives on {name}, fewer than {MIN_POSITIVE}"
-        if enough and found["auroc"] < MIN_AUROC:
-            return f"AUROC {found['auroc']:.3f} on {name}, below {MIN_AUROC}"
-    return None
+    held = held_out(run, examples)
+    texts, log_odds = held.texts, held.log_odds
+    probability = 1 / (1 + np.exp(-log_odds))
+    labels = {}
+    for j, label in enumerate(texts.labels):
+        labels[label] = evaluate_label(log_odds[:, j], texts, label)
+        labels[label]["refusal"] = refusal(labels[label])
+        labels[label]["calibration"] = evaluate_calibration(probability[:, j], texts, label, plan[label])
+        _log.info("%s done", label)
+    prevalence = {
+        label: platt.prevalence for label, platt in zip(texts.labels, held.artifact.calibration, strict=True)
+    }
+    agreement = data / "annotations/agreement.json" if data else None
+    found: dict[str, Any] = {
+        "labels": labels,
+        "annotated": evaluate_annotated(log_odds, texts, agreement),
+        "shift": evaluate_shift(log_odds, texts, prevalence),
+    }
+    if "toxicity" in texts.labels:
+        found |= _toxicity(held, data)
+    if cases is not None:
+        found |= _cases(HarmClassifier.load(run / DRAFT), held, found, cases)
+    return found
 
 
-def evaluate_natural(probability: Floats, texts: LabelledTexts, data: Path) -> dict[str, Any]:
-    """Toxicity at natural prevalence, beside the Perspective score that the data set carries."""
-    rows = np.flatnonzero(texts.split == "natural_test")
-    present = texts.target[rows, texts.labels.index("toxicity")] >= 0.5
-    table = pq.read_table(data / "toxicity/wiki_context_cat_large.parquet")
-    clean = [normalised(str(text or "")) for text in table["text"].to_pylist()]
-    score_of = dict(zip(clean, table["perspective_toxicity"].to_pylist(), strict=True))
-    split_of = dict(zip(clean, table["split"].to_pylist(), strict=True))
-    theirs = np.array([score_of[texts.text[int(i)]] for i in rows], dtype=np.float64)
-    alone = np.array([split_of[texts.text[int(i)]] == "gn" for i in rows])  # labelled without context
-    ours = probability[rows]
-    threshold = float(np.quantile(ours[~present], 1 - NATURAL_FALSE_POSITIVE_RATE))
+def _toxicity(held: Held, data: Path | None) -> dict[str, Any]:
+    texts = held.texts
+    score = held.log_odds[:, texts.labels.index("toxicity")]
+    natural = evaluate_natural(score, texts, data) if data else None
+    threshold = _threshold(held)
     return {
-        "n": len(rows),
-        "n_positive": int(present.sum()),
-        "auroc": round(auroc(ours, present), 4),
-        "auroc_standard_error": round(auroc_error(ours, present), 4),
-        "average_precision": round(average_precision(ours, present), 4),
-        "perspective_auroc": round(auroc(theirs, present), 4),
-        "perspective_average_precision": round(average_precision(theirs, present), 4),
-        "without_context": {
-            "auroc": round(auroc(ours[alone], present[alone]), 4),
-            "perspective_auroc": round(auroc(theirs[alone], present[alone]), 4),
-            "n_positive": int(present[alone].sum()),
+        "natural": natural,
+        "threshold": {
+            "probability": round(float(1 / (1 + np.exp(-threshold))), 5),
+            "false_positive_rate": FALSE_POSITIVE_RATE,
         },
-        "spearman_with_perspective": round(float(spearmanr(ours, theirs).statistic), 4),
-        "threshold_at_1_percent_false_positives": round(threshold, 5),
-        "recall_at_1_percent_false_positives": round(float((ours[present] > threshold).mean()), 4),
+        "groups": evaluate_groups(score, texts, threshold),
     }
 
 
-def evaluate_groups(
-    probability: Floats, texts: LabelledTexts, threshold: float
-) -> dict[str, dict[str, float]]:
-    """Toxicity by the identity group a test text mentions: AUROC, and false positives at the threshold.
-
-    Benign sentences that mention a group should be flagged no more often for one group than for another.
-    """
-    target = texts.target[:, texts.labels.index("toxicity")]
-    chosen = (texts.split == "test") & (texts.aspect != "") & ~np.isnan(target)
-    groups = {}
-    for name in np.unique(texts.aspect[chosen]):
-        rows = np.flatnonzero(chosen & (texts.aspect == name))
-        present = target[rows] >= 0.5
-        if min(present.sum(), (~present).sum()) < 10:
-            continue
-        groups[str(name)] = {
-            "auroc": round(auroc(probability[rows], present), 3),
-            "false_positive_rate": round(float((probability[rows][~present] > threshold).mean()), 3),
-            "true_positive_rate": round(float((probability[rows][present] > threshold).mean()), 3),
-            "n_benign": int((~present).sum()),
-            "n_toxic": int(present.sum()),
-        }
-    return groups
+def _threshold(held: Held) -> float:
+    """The log-odds of toxicity that 1 % of harmless texts exceed, on rows of natural prevalence if any."""
+    texts = held.texts
+    j = texts.labels.index("toxicity")
+    harmless = texts.target[:, j] < 0.5
+    natural = harmless & (texts.split == "natural_dev")
+    chosen = natural if natural.any() else harmless & (texts.split == "dev")
+    return float(np.quantile(held.log_odds[chosen, j], 1 - FALSE_POSITIVE_RATE))
 
 
-def probabilities(logits: Floats, labels: tuple[str, ...], fitted: dict[str, Platt]) -> dict[str, Floats]:
-    """Calibrated probability (n,) of each fitted label, from logits (n, L)."""
-    return {
-        label: calibrated(logits[:, [labels.index(label)]], [platt])[0][:, 0].astype(np.float64)
-        for label, platt in fitted.items()
+def _cases(classifier: HarmClassifier, held: Held, found: dict[str, Any], cases: Path) -> dict[str, Any]:
+    texts, artifact = held.texts, held.artifact
+    tables: dict[str, Any] = {"novelty": _novelty(classifier, held)}
+    if "misinformation" in artifact.labels:
+        j = artifact.labels.index("misinformation")
+        prevalence = artifact.calibration[j].prevalence
+        tables["claims"] = evaluate_claims(
+            lambda text: _log_odds(classifier, text)[:, j],
+            float(np.log(prevalence / (1 - prevalence))),
+            cases / "undecidable_claims.jsonl",
+        )
+    if "toxicity" not in artifact.labels:
+        return tables
+    j, threshold = artifact.labels.index("toxicity"), found["threshold"]["probability"]
+
+    def score(text: list[str]) -> Floats:
+        return np.asarray(1 / (1 + np.exp(-_log_odds(classifier, text)[:, j])))
+
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(
+        (texts.split == "test") & ~np.isnan(texts.target[:, j]) & (texts.source != "contrast")
+    )
+    rows = np.sort(rng.permutation(rows)[:ROBUSTNESS_TEXTS])
+    clean = [texts.text[int(i)] for i in rows]
+    return tables | {
+        "functional": functional_table(
+            score, read_cases(cases / "functional_cases.jsonl"), threshold=threshold
+        ),
+        "fairness": {
+            "identity": term_table(
+                score, read_identity_texts(cases / "identity_templates.json"), threshold=threshold
+            ),
+            "dialect": pair_gap(
+                score, read_sentence_pairs(cases / "dialect_pairs.json"), threshold=threshold
+            ),
+            "political": pair_gap(
+                score, read_sentence_pairs(cases / "identity_political_pairs.json"), threshold=threshold
+            ),
+        },
+        "robustness": robustness_table(score, clean, texts.target[rows, j] >= 0.5, rng),
     }
+
+
+def _novelty(classifier: HarmClassifier, held: Held) -> dict[str, Any] | None:
+    up_to = held.artifact.familiar_up_to
+    if up_to is None:
+        return None
+    shuffled = shuffled_words(held.texts, np.random.default_rng(0))
+    other = {"shuffled words": classifier.read(shuffled)[1]}
+    return evaluate_novelty(held.distance, held.texts, other, up_to)
+
+
+def _log_odds(classifier: HarmClassifier, text: list[str]) -> Floats:
+    logits, distance = classifier.read(text)
+    known = familiarity_of(classifier.artifact, distance)
+    return calibrated_log_odds(logits, classifier.artifact.calibration, known)
+
+
+def main() -> None:
+    """Reads the arguments, measures, writes."""
+    parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="what training.calibrate left a draft in")
+    parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
+    parser.add_argument("--plan", type=Path, required=True, help="calibration plan, see training/configs")
+    parser.add_argument("--data", type=Path, help="directory of the corpora")
+    parser.add_argument("--cases", type=Path, help="directory of functional cases and templates: tests/data")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    found = evaluate(
+        arguments.run,
+        arguments.examples,
+        read_plan(arguments.plan),
+        data=arguments.data,
+        cases=arguments.cases,
+    )
+    (arguments.run / EVALUATION).write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

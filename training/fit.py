@@ -205,7 +205,8 @@ def _quicken(model: MultiLabelEncoder, dropout: float, device: str) -> None:
     Of two forms the plain one took half the time in the backward pass on a CPU, at 40 tokens a text.
     """
     if device == "cpu":
-        model.encoder.set_attn_implementation("eager")
+        encoder: Any = model.encoder
+        encoder.set_attn_implementation("eager")
     for name, part in model.named_modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0 if "attention.self" in name else dropout
@@ -228,7 +229,8 @@ def _freeze(model: MultiLabelEncoder, n_layers: int) -> None:
     for name, part in model.encoder.named_children():
         if name == "embeddings":
             part.requires_grad_(False)
-    model.encoder.get_input_embeddings().requires_grad_(False)
+    encoder: Any = model.encoder
+    encoder.get_input_embeddings().requires_grad_(False)
     layers[:n_layers].requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.examples import LabelledTexts
-from training.evaluate import evaluate_label
+from training.evidence import evaluate_label
 from training.metrics import auroc, average_precision
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def no_words_floor(texts: LabelledTexts) -> dict[str, Any]:
     """The same for gradient boosting on length, capitals, digits and punctuation: style without content."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - dev extra
 
-    features = np.array([_style(text) for text in texts.text])
+    features = np.array([style(text) for text in texts.text])
     figures = {}
     for label in NO_WORDS_LABELS:
         target = texts.target[:, texts.labels.index(label)]
@@ -65,7 +65,8 @@ def no_words_floor(texts: LabelledTexts) -> dict[str, Any]:
     return figures
 
 
-def _style(text: str) -> NDArray[np.float64]:
+def style(text: str) -> NDArray[np.float64]:
+    """Length, words, shares of capitals and digits, and counts of punctuation: no word among them."""
     n = max(1, len(text))
     words = text.split()
     counts = [text.count(mark) for mark in string.punctuation]

@@ -47,7 +47,7 @@ def _trained(
     labels: tuple[str, ...],
 ) -> tuple[MultiLabelEncoder, Tokenizer]:
     model = from_config(encoder, len(labels))
-    found = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    found = {name: value for name, value in weights.items() if name.startswith("encoder.")}
     for name, fresh in model.head.state_dict().items():
         head = fresh.clone()
         for row, label in enumerate(labels):

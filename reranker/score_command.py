@@ -1,0 +1,133 @@
+"""`reranker score`: posts to scores, as a stream, or in memory where the tone of comments is asked for."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from models.cache import ScoreCache, cached
+from models.scores import Scorer
+from reranker.inputs import (
+    DeviceOption,
+    DomainsOption,
+    InteractionsOption,
+    ModelOption,
+    OutputOption,
+    PrevalenceOption,
+    Reading,
+    SpeedOption,
+    check_output,
+    read,
+    told,
+)
+from reranker.pipeline import score_harms
+from reranker.policy import PolicyError
+from reranker.terminal import console, errors
+
+if TYPE_CHECKING:
+    from reranker.stream import ScoreSummary
+
+PostsArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Posts or feeds: .parquet, .jsonl or .csv with columns post_id and text.", show_default=False
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", help="A file that keeps scores: posts read before are not read again."),
+]
+
+
+def score(
+    *,
+    posts: PostsArgument,
+    output: OutputOption,
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    speed: SpeedOption = "default",
+    prevalence: PrevalenceOption = None,
+    domains: DomainsOption = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Estimate the harm of every post once, for `rank`, `compare` and `explain` to read.
+
+    A run that was stopped goes on where it stood when the same command is given again. With --interactions
+    the feed and its comments are held in memory and a stopped run starts anew.
+    """
+    from reranker.stream import score_posts, summarise_scores  # noqa: PLC0415 - pyarrow, as every command does
+
+    check_output(output, ".parquet")
+    if model == "none" and domains is None:
+        raise PolicyError("score: expected --model or --domains, got neither")
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its log lines would stand beside our errors
+    ratings = "none" if domains is None or not domains.is_file() else sha256(domains.read_bytes()).hexdigest()
+    with ExitStack() as stack:
+        bar = stack.enter_context(_bar())
+        scorer = Reading(model, domains, speed, prevalence or (), device).scorer(bar.on_texts)
+        assert scorer is not None  # one of the two is named
+        if cache is not None:
+            with told():
+                kept = ScoreCache(cache)
+            stack.callback(kept.close)
+            scorer = cached(scorer, kept, decided_by=ratings)
+        if interactions is None:
+            with told():
+                score_posts(posts, output, scorer, decided_by={"domains": ratings}, on_rows=bar.on_rows)
+        else:
+            _score_in_memory(posts, interactions, output, scorer, bar)
+    _print_summary(summarise_scores(output), output)
+
+
+def _score_in_memory(posts: Path, interactions: Path, output: Path, scorer: Scorer, bar: "_Bar") -> None:
+    from reranker.results import write_harms  # noqa: PLC0415 - as above
+
+    feed = read(posts, interactions)
+    bar.on_rows(0, len(set(feed.text.values)))
+    with told():
+        write_harms(feed, score_harms(feed, scorer), output)
+
+
+@dataclass
+class _Bar:
+    """The progress of a run: rows of whole parts, and texts of the part that is being scored."""
+
+    progress: Progress
+    done: int = 0
+    of: int = 0
+
+    def on_rows(self, done: int, of: int) -> None:
+        if not self.progress.tasks:
+            self.progress.add_task("scoring posts", total=of, completed=done)
+        self.done, self.of = done, of
+        self.progress.update(self.progress.task_ids[0], completed=done)
+
+    def on_texts(self, n: int) -> None:
+        if self.progress.tasks:
+            self.progress.update(self.progress.task_ids[0], completed=min(self.done + n, self.of))
+
+
+@contextmanager
+def _bar() -> Iterator[_Bar]:
+    """On stderr, with the time that is left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, speed_estimate_period=120) as progress:
+        yield _Bar(progress)
+
+
+def _print_summary(found: "ScoreSummary", output: Path) -> None:
+    table = Table("label", "scored", "mean", "above 0.5", title=f"{found.n} posts read by {found.model}")
+    for j, label in enumerate(found.labels):
+        if found.n_scored[j]:
+            table.add_row(label, f"{found.n_scored[j]}", f"{found.mean[j]:.4f}", f"{found.n_above[j]}")
+        else:
+            table.add_row(label, "0", "-", "-")
+    console.print(table, f"written: {output}")

@@ -1,0 +1,195 @@
+"""Scores of posts, file to file, in constant memory; a run that was killed is taken up where it stood.
+
+Scores are written in parts of equal length beside the result, each under its name only when it is whole, with
+a state that says what they were made of. The parts become the result when the last one is there. As every
+part is scored on its own, a resumed run gives the bytes that an uninterrupted one gives.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.scores import Content, Scorer
+from reranker.columns import FeedError, FloatArray, IntArray
+from reranker.posts import PostBlock, digest_of, read_posts
+from reranker.results import harms_to_arrow
+from reranker.tables import first_line
+from reranker.writing import atomic
+
+ROWS_PER_PART = 16_384
+STATE = "state.json"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSummary:
+    """What a file of scores holds.
+
+    Attributes:
+        n: its rows.
+        model: what made the scores.
+        labels: the L labels.
+        n_scored, n_above: (L,) rows that were scored, and those of them above 0.5.
+        mean: (L,) of the rows that were scored, NaN where none was.
+    """
+
+    n: int
+    model: str
+    labels: tuple[str, ...]
+    n_scored: IntArray
+    n_above: IntArray
+    mean: FloatArray
+
+
+def score_posts(
+    posts: str | Path,
+    output: str | Path,
+    scorer: Scorer,
+    *,
+    decided_by: Mapping[str, str] | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+    on_rows: Callable[[int, int], None] = lambda _done, _of: None,
+) -> None:
+    """Scores every post of a file, in the columns of `results.harms_to_arrow`, one row per post in its order.
+
+    All posts are read once before the first is scored, so that a bad row is told at once and not after
+    hours. Parts lie in the folder OUTPUT.parts until the result is there.
+
+    Args:
+        posts: a file that `read_posts` reads.
+        output: a .parquet file.
+        scorer: asked once for no post, to learn its name and labels, then for a part at a time.
+        decided_by: what decides the scores beside the posts and the model's name, by name.
+        rows_per_part: what is scored at once, held in memory, and lost when the process is killed.
+        on_rows: called with the number of posts done, parts of an earlier run included, and of all posts.
+
+    Raises:
+        FeedError: the posts cannot be read, or the parts are of a run on other posts, with another model or
+            with other options.
+    """
+    posts, output = Path(posts), Path(output)
+    made_of = _made_of(posts, scorer, rows_per_part) | dict(decided_by or {})
+    folder = output.with_name(f"{output.name}.parts")
+    n = _resumed(folder, made_of)
+    if n is None:
+        n = sum(block.content.n for block in read_posts(posts, rows_per_part))
+        _begin(folder, made_of, n)
+    done = 0
+    for i, block in enumerate(read_posts(posts, rows_per_part)):
+        if not _part(folder, i).exists():
+            on_rows(done, n)
+            with atomic(_part(folder, i)) as temporary:
+                # read once and removed: neither packed nor searched for repeated values
+                pq.write_table(_scored(block, scorer), temporary, compression="none", use_dictionary=False)
+        done += block.content.n
+    on_rows(done, n)
+    if done != n:
+        raise FeedError(f"{posts}: expected {n} posts as at the start, got {done}: the file was changed")
+    _assemble(folder, output)
+
+
+def summarise_scores(path: str | Path) -> ScoreSummary:
+    """What a file of scores holds, read part by part."""
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name.startswith("p_")]
+        scored, above = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=np.int64)
+        total = np.zeros(len(names))
+        for batch in file.iter_batches(ROWS_PER_PART, columns=names):
+            for j, name in enumerate(names):
+                values = batch.column(name).drop_null().to_numpy().astype(np.float64)
+                scored[j] += len(values)
+                above[j] += int((values > 0.5).sum())
+                total[j] += values.sum()
+        model = (file.schema_arrow.metadata or {}).get(b"model", b"").decode()
+        labels = tuple(name.removeprefix("p_") for name in names)
+        mean = np.where(scored > 0, total / np.maximum(scored, 1), np.nan)
+        return ScoreSummary(file.metadata.num_rows, model, labels, scored, above, mean)
+
+
+def _made_of(posts: Path, scorer: Scorer, rows_per_part: int) -> dict[str, str]:
+    """What decides the parts, as text by name."""
+    try:
+        digest = digest_of(posts)
+    except FeedError as error:
+        raise FeedError(f"{posts}: {error}") from None
+    nothing = scorer(Content.of_texts([]))
+    return {
+        "posts": digest,
+        "model": nothing.model,
+        "labels": ",".join(nothing.labels),
+        "rows per part": str(rows_per_part),
+    }
+
+
+def _scored(block: PostBlock, scorer: Scorer) -> pa.Table:
+    scores = scorer(block.content)
+    return harms_to_arrow(block.ids, scores, np.full(scores.n, np.nan))
+
+
+def _part(folder: Path, i: int) -> Path:
+    return folder / f"part-{i:05d}.parquet"
+
+
+def _begin(folder: Path, made_of: Mapping[str, str], n: int) -> None:
+    folder.mkdir(exist_ok=True)
+    with atomic(folder / STATE) as temporary:
+        temporary.write_text(json.dumps({"n": n, "made_of": made_of}, indent=1) + "\n", encoding="utf-8")
+
+
+def _resumed(folder: Path, made_of: Mapping[str, str]) -> int | None:
+    """The number of posts of the run to take up, or None: there is none."""
+    if not folder.exists():
+        return None
+    state = folder / STATE
+    if not state.exists():
+        # killed before its state was written, a run leaves nothing but a hidden temporary file
+        if any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise FeedError(
+                f"{folder}: expected the parts of an interrupted run, got no {STATE}; move it away"
+            )
+        return None
+    try:
+        found: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+        n, before = int(found["n"]), dict(found["made_of"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FeedError(f"{state}: expected the state of a run, got {first_line(error)}") from None
+    differ = [
+        f"{name} ({before.get(name, 'none')[:60]} before, {made_of.get(name, 'none')[:60]} now)"
+        for name in dict.fromkeys((*made_of, *before))
+        if before.get(name) != made_of.get(name)
+    ]
+    if differ:
+        raise FeedError(
+            f"{folder}: expected to resume the interrupted run, got another {', another '.join(differ)}; "
+            "delete this folder to start over"
+        )
+    return n
+
+
+def _assemble(folder: Path, output: Path) -> None:
+    """The parts as one file, a row group each; then they go, the last first, as a resumed run needs them."""
+    parts = sorted(folder.glob("part-*.parquet"), key=lambda path: int(path.stem.removeprefix("part-")))
+    schema = _read_part(parts[0]).schema
+    # a dictionary for the ids alone: probabilities hardly repeat
+    ids: Any = [name for name in ("request_id", "post_id") if name in schema.names]
+    with (
+        atomic(output) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=ids) as file,
+    ):
+        for part in parts:
+            file.write_table(_read_part(part))
+    for path in (*reversed(parts), folder / STATE, *folder.glob(".*")):
+        path.unlink()
+    folder.rmdir()
+
+
+def _read_part(path: Path) -> pa.Table:
+    try:
+        return pq.ParquetFile(path).read()
+    except pa.ArrowException as error:
+        raise FeedError(f"{path}: expected a whole part, got {first_line(error)}; delete it") from None

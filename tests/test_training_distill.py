@@ -1,0 +1,254 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel
+
+import training.distill
+from models.artifact import write_artifact
+from models.bag import BagModel
+from models.calibration import Platt
+from models.encoder import MultiLabelEncoder, config_of
+from models.examples import LabelledTexts
+from training.batches import tokenize
+from training.distill import SAID, distill, teacher_logits, word_vectors
+from training.student import Student, StudentConfig, student_logits, taught_loss
+
+ROOT = Path(__file__).parents[1]
+PLATT = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.1, True, 100, 10)
+WORDS = [f"w{i}" for i in range(12)]
+CONFIG = StudentConfig(
+    schema=1,
+    seed=3,
+    epochs=6,
+    batch_size=16,
+    max_tokens=16,
+    width=8,
+    filters=8,
+    span=3,
+    hidden=8,
+    learning_rate=0.02,
+    weight_decay=0.01,
+    dropout=0.0,
+    teacher_share=1.0,
+    source_tempering=0.5,
+    label_tempering=0.5,
+    class_tempering=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random encoder with a head of some strength: something to be learned, though about nothing."""
+    directory = tmp_path_factory.mktemp("teacher")
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24
+    )
+    model = MultiLabelEncoder(BertModel(config, add_pooling_layer=False), 16, 1)
+    torch.nn.init.normal_(model.head.weight, std=3.0)
+    torch.nn.init.zeros_(model.encoder.embeddings.position_embeddings.weight)  # the student has no places
+    write_artifact(
+        directory,
+        {name: value.detach().numpy() for name, value in model.state_dict().items()},
+        tokenizer.to_str(),
+        name="teacher",
+        labels=("toxicity",),
+        calibration=(PLATT,),
+        encoder=config_of(model),
+        about={},
+    )
+    return directory
+
+
+def labelled(n: int, n_dev: int) -> LabelledTexts:
+    """Texts of random words; the last are of split "dev". Humor is annotated: texts with w0."""
+    rng = np.random.default_rng(0)
+    words = [rng.choice(WORDS, rng.integers(2, 10)) for _ in range(n)]
+    humor = np.array([float("w0" in entry) for entry in words])
+    return LabelledTexts(
+        labels=("humor", "toxicity"),
+        text=[" ".join(entry) for entry in words],
+        target=np.column_stack([humor, np.full(n, np.nan)]).astype(np.float32),
+        weight=np.ones((n, 2), np.float32),
+        source=np.full(n, "one"),
+        split=np.where(np.arange(n) < n - n_dev, "train", "dev"),
+        group=np.arange(n),
+        aspect=np.full(n, ""),
+    )
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("examples") / "e.parquet"
+    labelled(500, 100).write(path)
+    return path
+
+
+def config_text(**changes: object) -> str:
+    found = {name: getattr(CONFIG, name) for name in CONFIG.__dataclass_fields__} | changes
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in found.items())
+
+
+def agreement(run: Path, teacher: Path, directory: Path) -> tuple[float, float]:
+    """Correlations on new texts: with the teacher's logit for toxicity, with the truth for humor."""
+    texts = labelled(700, 200).take(np.arange(500, 700))
+    _, said = teacher_logits(teacher, list(texts.text), directory / "said.safetensors")
+    artifact = write_artifact(
+        directory / "student",
+        load_file(run / "model.safetensors"),
+        (run / "tokenizer.json").read_text(),
+        name="student",
+        labels=("humor", "toxicity"),
+        calibration=(PLATT, PLATT),
+        encoder=json.loads((run / "training.json").read_text())["encoder"],
+        about={},
+    )
+    tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
+    ids = [entry.ids for entry in tokenizer.encode_batch(list(texts.text))]
+    found = BagModel(directory / "student", artifact).logits(ids)
+    return (
+        float(np.corrcoef(found[:, 1], said[:, 0])[0, 1]),
+        float(np.corrcoef(found[:, 0], texts.target[:, 0])[0, 1]),
+    )
+
+
+def test_the_student_learns_from_the_teacher_and_from_the_annotations(
+    teacher: Path, examples: Path, tmp_path: Path
+) -> None:
+    distill(replace(CONFIG, epochs=12, teacher_share=0.5), examples, teacher, tmp_path / "run", device="cpu")
+    with_teacher, with_truth = agreement(tmp_path / "run", teacher, tmp_path)
+    assert with_teacher > 0.7
+    assert with_truth > 0.8
+    about = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert about["losses"][-1] < about["losses"][0]
+    assert about["dev"] > 0.9
+    assert about["teacher"]["name"] == "teacher"
+    assert about["n_texts"] == 400
+    assert str(tmp_path) not in json.dumps(about)
+
+
+def test_the_seed_decides_the_weights(teacher: Path, examples: Path, tmp_path: Path) -> None:
+    short = replace(CONFIG, epochs=1)
+    for name, config in (("a", short), ("b", short), ("c", replace(short, seed=4))):
+        distill(config, examples, teacher, tmp_path / name, device="cpu")
+    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert not np.array_equal(a["head.weight"], c["head.weight"])
+
+
+def test_the_command_leaves_a_run(
+    teacher: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.toml").write_text(config_text(epochs=1))
+    given = {"config": tmp_path / "c.toml", "examples": examples, "teacher": teacher, "out": tmp_path / "run"}
+    options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    monkeypatch.setattr("sys.argv", ["distill", *options, "--device", "cpu"])
+    training.distill.main()
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"model.safetensors", "tokenizer.json", "training.json", SAID}
+
+
+def test_texts_without_annotations_can_be_added(teacher: Path, examples: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["w1 w2", None, "w3"]}), tmp_path / "more.parquet")
+    extra = [tmp_path / "more.parquet"]
+    distill(replace(CONFIG, epochs=1), examples, teacher, tmp_path / "run", extra=extra, device="cpu")
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["n_texts"] == 402
+    pq.write_table(pa.table({"body": ["w1"]}), tmp_path / "more.parquet")
+    with pytest.raises(ValueError, match=r"expected a column 'text', got \['body'\]"):
+        distill(CONFIG, examples, teacher, tmp_path / "run", extra=extra, device="cpu")
+
+
+def test_what_the_teacher_said_is_kept_and_continued(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.distill, "_CHUNK", 4)
+    texts = [" ".join(WORDS[i : i + 3]) for i in range(9)]
+    labels, whole = teacher_logits(teacher, texts, tmp_path / SAID)
+    assert labels == ("toxicity",)
+    assert whole.shape == (9, 1)
+    training.distill._write(tmp_path / SAID, training.distill._key(teacher, texts), whole[:4] + 1)
+    _, again = teacher_logits(teacher, texts, tmp_path / SAID)
+    np.testing.assert_array_equal(again[:4], whole[:4] + 1)
+    np.testing.assert_allclose(again[4:], whole[4:], atol=1e-5)
+    _, kept = teacher_logits(teacher, texts, tmp_path / SAID)
+    np.testing.assert_array_equal(kept, again)
+    _, other = teacher_logits(teacher, texts[:2], tmp_path / SAID)
+    np.testing.assert_allclose(other, whole[:2], atol=1e-5)
+
+
+def test_torch_and_the_compiled_loops_compute_the_same(tmp_path: Path, teacher: Path) -> None:
+    torch.manual_seed(1)
+    student = Student(CONFIG, word_vectors(teacher, 16), 2)
+    for value in student.parameters():
+        torch.nn.init.normal_(value, std=0.5)
+    with torch.no_grad():  # what the artifact's eight bits hold
+        for value in student.parameters():
+            if value.ndim == 2:
+                scale = (value.abs().amax(dim=1, keepdim=True) / 127).half().float()
+                value.copy_((value / scale).round().clamp(-127, 127) * scale)
+    artifact = write_artifact(
+        tmp_path,
+        {name: value.numpy() for name, value in student.state_dict().items()},
+        "{}",
+        name="student",
+        labels=("humor", "toxicity"),
+        calibration=(PLATT, PLATT),
+        encoder=CONFIG.encoder,
+        about={},
+    )
+    tokenizer = Tokenizer.from_file(str(teacher / "tokenizer.json"))
+    tokens = tokenize(labelled(60, 1).text, tokenizer, max_tokens=16, pad_id=0)
+    ids = [tokens.ids[a:b].tolist() for a, b in zip(tokens.offsets, tokens.offsets[1:], strict=False)]
+    np.testing.assert_allclose(
+        BagModel(tmp_path, artifact).logits(ids)[:, :-1], student_logits(student, tokens), atol=2e-3
+    )
+
+
+def test_the_loss_against_a_teacher_equals_a_sum_by_hand() -> None:
+    logits, advice = torch.tensor([[0.3, 1.0], [-2.0, 0.5]]), torch.tensor([[1.5, float("nan")]] * 2)
+    p, q = 1 / (1 + np.exp(-np.array([0.3, -2.0]))), 1 / (1 + np.exp(-1.5))
+    by_hand = -(q * np.log(p) + (1 - q) * np.log(1 - p)).mean()
+    assert float(taught_loss(logits, advice)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(taught_loss(logits, torch.full((2, 2), float("nan")))) == 0
+
+
+def test_a_config_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(config_text())
+    assert StudentConfig.read(path).digest == CONFIG.digest
+    for changes, message in (
+        ({"widht": 3}, r"unknown: \['widht'\], missing: \[\]"),
+        ({"schema": 9}, "schema: expected 1, got 9"),
+        ({"span": 4}, "span: expected an odd number, got 4"),
+        ({"filters": 0}, "filters: expected a number above 0, got 0"),
+        ({"dropout": 2}, r"dropout: expected a number in \[0, 1\], got 2"),
+    ):
+        path.write_text(config_text(**changes))
+        with pytest.raises(ValueError, match=message):
+            StudentConfig.read(path)
+    assert StudentConfig.read(ROOT / "training" / "configs" / "fast-en.toml").epochs > 0
+
+
+def test_what_cannot_be_distilled_is_said(teacher: Path, examples: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="width: expected at most 16, that of the word vectors, got 17"):
+        distill(replace(CONFIG, width=17), examples, teacher, tmp_path / "run", device="cpu")
+    with pytest.raises(ValueError, match="expected one matrix of 20 word vectors, got none"):
+        word_vectors(teacher, 21)
+    texts = labelled(5, 5)
+    texts.write(tmp_path / "e.parquet")
+    with pytest.raises(ValueError, match="expected texts of split 'train', got none"):
+        distill(CONFIG, tmp_path / "e.parquet", teacher, tmp_path / "run")

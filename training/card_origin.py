@@ -1,0 +1,165 @@
+"""What an artifact was made from, at what cost, by which commands, and how fast it is."""
+
+from typing import Any
+
+from models.artifact import Artifact
+from training.card_markdown import at, number, percent, section, table
+
+PEER = "bert-base"
+WATTS_PER_PROCESS = 60
+KG_CO2_PER_KWH = 0.4
+JOULES_PER_KWH = 3.6e6
+
+_PUBLISHED = {
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": (
+        "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0"
+    )
+}
+
+
+def origin_sections(artifact: Artifact) -> list[str]:
+    """Speed, data, cost and commands."""
+    about = artifact.about
+    return [_speed(about.get("speed")), _data(about["data"]), _cost(about["training"]), _commands(artifact)]
+
+
+def starting_point(training: dict[str, Any]) -> str:
+    """The weights that a training began with: published ones by name, others by digest."""
+    digest = training.get("base_encoder_sha256")
+    if earlier := training.get("started_from"):
+        return f"an earlier training of {starting_point(earlier)}"
+    if digest is None:
+        return "weights without a digest"
+    return _PUBLISHED.get(digest, f"weights of sha256 `{digest[:12]}`")
+
+
+def _speed(speed: dict[str, Any] | None) -> str:
+    if not speed:
+        return ""
+    peer = at(speed, PEER, "posts_per_s")
+    rows = [
+        [
+            name,
+            found["precision"],
+            f"{found['posts_per_s']:,.1f}",
+            f"{found['posts_per_s'] / peer:.1f}" if peer else "-",
+            f"{found['tokens_per_s']:,.0f}",
+            percent(found["flop_per_s"] / found["gemm_flop_per_s"]),
+            f"{found['peak_rss_bytes'] / 1e6:,.0f}",
+            f"{found['n']:,}",
+        ]
+        for name, found in speed.items()
+    ]
+    head = ["engine", "precision", "posts/s", f"times {PEER}", "tokens/s", "share of GEMM rate", "peak MB"]
+    return section(
+        "Speed",
+        f"On one machine, same texts and cores, medians. {PEER} has that architecture and is run as Detoxify "
+        "runs it: float32, batches of 32. The share is of the rate of a plain matrix product at the same "
+        "precision; scoring includes tokenising.",
+        table([*head, "texts"], rows),
+    )
+
+
+def _data(data: dict[str, Any]) -> str:
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for name, entry in data.items():
+        n_train = entry["rows"].get("train", 0)
+        n = n_train if n_train else sum(entry["rows"].values())
+        key = (entry["role"], entry["licence"], entry["labelled_by"])
+        grouped.setdefault(key, []).append(f"{name} {n:,}")
+    rows = [
+        [role, licence, labelled_by, ", ".join(sorted(names))]
+        for (role, licence, labelled_by), names in sorted(grouped.items(), key=lambda item: item[0])
+    ]
+    natural = any(entry["role"] == "natural" for entry in data.values())
+    return section(
+        "Data",
+        'Each set with its number of training texts, passes counted; of the role "unseen"'
+        + (' or "natural"' if natural else "")
+        + ", which trained nothing, with the texts it was measured or calibrated on. The sha256 of each file is "
+        "in artifact.json.",
+        table(["role", "licence", "labelled by", "data sets"], rows),
+    )
+
+
+def _cost(training: dict[str, Any]) -> str:
+    runs = []
+    run: dict[str, Any] | None = training
+    while run:
+        runs.append(run)
+        run = run.get("started_from")
+    if any("seconds" not in run for run in runs):
+        return ""
+    seconds = sum(run["seconds"] * run.get("n_processes", 1) for run in runs)
+    kwh = seconds * WATTS_PER_PROCESS / JOULES_PER_KWH
+    each = "; ".join(
+        f"{run['seconds'] / 3600:.1f} hours on {run.get('n_processes', 1)} process(es)"
+        for run in reversed(runs)
+    )
+    return section(
+        "Cost of training",
+        "Measured wall-clock time, from the last start where a run was interrupted. Energy and emissions are "
+        "estimates that rest on two assumptions, named here; preparing, calibrating and measuring are not in.",
+        f"{each}: {seconds / 3600:.1f} process hours in all. At an assumed {WATTS_PER_PROCESS} W per process that "
+        f"is {kwh:.2f} kWh, and at an assumed {KG_CO2_PER_KWH} kg of CO2 per kWh {kwh * KG_CO2_PER_KWH:.2f} kg.",
+    )
+
+
+def _commands(artifact: Artifact) -> str:
+    about = artifact.about
+    training, figures = about["training"], about["figures"]
+    config = ", ".join(f"{key} {value}" for key, value in training["config"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items())
+    lines = [
+        f"Commit {training['commit']}, examples `{training['examples_sha256'][:12]}`, config "
+        f"`{training['config_digest'][:12]}`: {config}.",
+        f"Started from {starting_point(training)}. {_stop(training)}Versions: {versions}.",
+        "All figures are of the int8 weights. The largest change of a probability between measuring and loading "
+        f"the package as a user does is {number(figures.get('largest_change_by_packaging'), 4)}.",
+    ]
+    return section(
+        "How it was made",
+        "Words in capitals are yours to fill in: DIR holds the data sets, CONFIG and PLAN are files of "
+        "`training/configs`, ENCODER is what the training started from.",
+        "```console\n" + "\n".join(_steps(about, artifact.name)) + "\n```",
+        "\n".join(lines),
+    )
+
+
+def _stop(training: dict[str, Any]) -> str:
+    return "Stopped early, at the best weights on dev. " if training.get("stopped_early") else ""
+
+
+def _steps(about: dict[str, Any], name: str) -> list[str]:
+    training, figures = about["training"], about["figures"]
+    n_processes = training.get("n_processes", 1)
+    launch = f"torchrun --nproc-per-node {n_processes}" if n_processes > 1 else "python"
+    train = (
+        "python -m training.distill --config CONFIG --examples EXAMPLES.parquet --teacher TEACHER --out RUN"
+        if training.get("teacher")
+        else f"{launch} -m training.train --config CONFIG --examples EXAMPLES.parquet --encoder ENCODER --out RUN"
+    )
+    data = " --data DIR" if figures.get("natural") else ""
+    cases = " --cases tests/data" if figures.get("functional") or figures.get("claims") else ""
+    extras = [
+        ("floor", "python -m training.floor --examples EXAMPLES.parquet --out floor.json"),
+        (
+            "misinformation",
+            "python -m training.misinformation --examples EXAMPLES.parquet --encoder PUBLISHED_ENCODER "
+            "--out misinformation.json",
+        ),
+        (
+            "speed",
+            "python benchmarks/classifier.py --output speed.json  # of the bundled one: package, then measure",
+        ),
+    ]
+    present = [(key, command) for key, command in extras if about.get(key)]
+    options = "".join(f" --{key} {key}.json" for key, _ in present)
+    return [
+        "python -m training.prepare --data DIR --out EXAMPLES.parquet",
+        train,
+        "python -m training.calibrate --run RUN --examples EXAMPLES.parquet --plan PLAN",
+        f"python -m training.evaluate --run RUN --examples EXAMPLES.parquet --plan PLAN{data}{cases}",
+        *(command for _, command in present),
+        f"python -m training.package --run RUN --examples EXAMPLES.parquet{options} --out {name}",
+    ]

@@ -1,0 +1,191 @@
+"""How well an artifact orders texts: per label, on each unseen source, and against graded annotations."""
+
+from typing import Any
+
+from models.taxonomy import LABELS
+from training.annotated import ANNOTATIONS
+from training.card_markdown import ABSENT, at, number, section, signed, table, with_error
+
+_FAMILIES = {
+    family: tuple(entry.name for entry in LABELS if entry.family == family)
+    for family in ("toxicity", "misinformation", "topic")
+}
+
+
+def quality_sections(about: dict[str, Any], served: tuple[str, ...]) -> list[str]:
+    """Order per label, unseen sources, annotated labels, refused labels, natural prevalence, two heads."""
+    figures, floor = about["figures"], about.get("floor") or {}
+    return [
+        _order(figures["labels"], floor, served),
+        _sources(figures["labels"], floor.get("tfidf", {})),
+        _annotated(figures["annotated"]),
+        _refused(figures["labels"]),
+        _natural(figures.get("natural"), at(floor, "tfidf", "toxicity", "natural") or {}),
+        _heads(about.get("misinformation"), figures["labels"]),
+    ]
+
+
+def _order(labels: dict[str, Any], floor: dict[str, Any], served: tuple[str, ...]) -> str:
+    rows = []
+    for name in served:
+        found, simple = labels[name], at(floor, "tfidf", name) or {}
+        no_words = at(floor, "no_words", name) or {}
+        unseen = found["unseen"]["mean_of_sources"]
+        rows.append(
+            [
+                name,
+                f"**{with_error(unseen)}**" if unseen else ABSENT,
+                str(unseen["n"]) if unseen else ABSENT,
+                number(at(simple, "unseen", "mean_of_sources", "auroc")),
+                number(at(no_words, "unseen", "mean_of_sources", "auroc")),
+                number(found["in_domain"]["auroc"]),
+                str(found["in_domain"]["n_positive_compared"]),
+                number(at(simple, "in_domain", "auroc")),
+                number(at(no_words, "in_domain", "auroc")),
+            ]
+        )
+    head = ["label", "unseen AUROC", "sources", "TF-IDF", "no words", "in-domain AUROC", "positives"]
+    note = (
+        "TF-IDF is logistic regression on word 1-2-grams. The no-words probe is gradient boosting on length, "
+        "capitals, digits and punctuation alone: where it comes close, a score may rest on style."
+        if floor
+        else "No simple model, such as TF-IDF with logistic regression, was measured beside it."
+    )
+    return section(
+        "How well it orders texts",
+        "AUROC: the probability that a text with the label outranks one without, *of the same data set*; 0.5 "
+        "is chance. **Unseen** is the plain mean over sources that training never saw, with the standard "
+        'error of sampling texts (another platform may differ by more); "-" means no such evidence. '
+        f"In-domain is on held-out texts of the training sources. {note}",
+        table([*head, "TF-IDF in-domain", "no words in-domain"], rows),
+    )
+
+
+def _sources(labels: dict[str, Any], floor: dict[str, Any]) -> str:
+    parts = [
+        _source_table({name: labels[name] for name in family if name in labels}, floor)
+        for family in _FAMILIES.values()
+    ]
+    compared = (
+        "In brackets TF-IDF on the same texts, and how far the classifier is ahead of it. " if floor else ""
+    )
+    return section(
+        "Each unseen source",
+        f"AUROC on sources with at least 20 texts of both kinds. {compared}The other labels have no unseen "
+        "source but the graded annotations below.",
+        *parts,
+    )
+
+
+def _source_table(labels: dict[str, Any], floor: dict[str, Any]) -> str:
+    rows = []
+    for source in sorted({source for found in labels.values() for source in found["unseen"]["sources"]}):
+        cells = []
+        for name, found in labels.items():
+            own = at(found, "unseen", "sources", source, "auroc")
+            simple = at(floor, name, "unseen", "sources", source, "auroc")
+            beside = f" ({number(simple)}, {signed(own - simple)})" if own and simple else ""
+            cells.append(number(own) + beside)
+        n = max(at(found, "unseen", "sources", source, "n") or 0 for found in labels.values())
+        rows.append([source, str(n), *cells])
+    return table(["source", "texts", *labels], rows)
+
+
+def _annotated(annotated: dict[str, Any]) -> str:
+    rows = []
+    for name, found in sorted(annotated["labels"].items(), key=lambda item: -item[1]["auroc"]):
+        passes = [number(value, 2) for value in found["agreement_spearman"].values()]
+        weak = " (weakly tested)" if found["weakly_tested"] else ""
+        rows.append(
+            [
+                name + weak,
+                with_error(found),
+                number(found["spearman"]),
+                ", ".join(passes) or ABSENT,
+                str(found["n"]),
+                str(found["n_clear"]),
+            ]
+        )
+    mean = annotated.get("mean", {})
+    if not rows:
+        return ""
+    rows.append(["**mean**", number(mean["auroc"]), number(mean["spearman"]), ABSENT, ABSENT, ABSENT])
+    return section(
+        "Against graded annotations",
+        'On annotated texts of unseen sources, graded 0 to 3: AUROC of "clear or strong" against "absent", '
+        'and the Spearman correlation with the degree. "Agreement" is that of the annotation passes with '
+        "each other, in Spearman correlation: the most that a score could reach. Weakly tested: fewer than "
+        "20 clear texts.",
+        table(["label", "AUROC", "Spearman", "agreement", "texts", "clear"], rows),
+    )
+
+
+def _refused(labels: dict[str, Any]) -> str:
+    lines = [f"- {name}: {found['refusal']}" for name, found in labels.items() if found["refusal"]]
+    untrained = [e.name for e in LABELS if e.family != "derived" and e.name not in labels]
+    if untrained:
+        lines.append(f"- {', '.join(untrained)}: not among the labels that this classifier was trained for")
+    return section(
+        "Labels not served, and why",
+        "A label without evidence on held-out texts is left out of the artifact, not served with a warning.",
+        "\n".join(lines),
+    )
+
+
+def _natural(natural: dict[str, Any] | None, floor: dict[str, Any]) -> str:
+    if not natural:
+        return ""
+    parts = {"all comments": natural, "labelled without context": natural["without_context"]}
+    rows = []
+    for name, found in parts.items():
+        ours = {"auroc": found["auroc"], "standard_error": found["auroc_standard_error"]}
+        simple = floor if found is natural else {}
+        rows.append(
+            [
+                name,
+                str(found["n"]),
+                str(found["n_positive"]),
+                f"**{with_error(ours)}**",
+                number(found["perspective_auroc"]),
+                number(simple.get("auroc")),
+                number(found["average_precision"]),
+                number(found["perspective_average_precision"]),
+            ]
+        )
+    head = ["toxicity", "texts", "toxic", "AUROC", "Perspective", "TF-IDF", "average precision"]
+    return section(
+        "Toxicity at natural prevalence",
+        "Held-out half of wiki_context_cat_large: Wikipedia comments as they come, labelled by people, few of "
+        "them toxic, beside the Perspective score that the data set carries. Some raters read the "
+        "comment before as well, which neither classifier sees.",
+        table([*head, "Perspective's"], rows),
+        f"Spearman correlation with Perspective: {natural['spearman_with_perspective']:.3f}. At 1% false "
+        f"positives it finds {natural['recall_at_1_percent_false_positives']:.0%} of the toxic comments.",
+    )
+
+
+def _heads(compared: dict[str, Any] | None, labels: dict[str, Any]) -> str:
+    if not compared:
+        return ""
+    unseen = at(labels, "misinformation", "unseen", "sources") or {}
+    sets = {name: found for name, found in compared["sets"].items() if name in unseen}
+    rows = [
+        [
+            name,
+            *(
+                number(at(found, head, fit))
+                for head in ("permissive", "all")
+                for fit in ("encoder", "tfidf", "no_words")
+            ),
+        ]
+        for name, found in (
+            sets | {f"**mean of all {len(compared['sets'])} sets**": compared["mean"]}
+        ).items()
+    ]
+    head = ["data set left out", "permissive data", "TF-IDF", "no words", "all other data", "TF-IDF, all"]
+    return section(
+        "Misinformation: permissive data or all",
+        "AUROC on a data set left out, of a linear head on the frozen encoder, trained on data whose licence "
+        "lets weights ship, or on all other data (for your own training). Not the figures of this artifact.",
+        table([*head, "no words, all"], rows),
+    )

@@ -1,0 +1,201 @@
+"""`python -m training.distill --config FILE --examples FILE --teacher DIR --out DIR [--extra FILE ...]`.
+
+Trains a small, fast classifier to say what a large one says of the split "train", beside the annotations.
+The teacher is an artifact: the directory `draft` of a calibrated run, or a packaged classifier. Texts
+without annotations may be added (a parquet file with a column `text`). `out` becomes a run that
+`training.calibrate` and what follows it read. What the teacher said is kept there: the same command
+goes on where it was interrupted.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+
+from models.artifact import TOKENIZER, read_artifact, read_weights
+from models.classifier import HarmClassifier
+from models.device import quiet_memory
+from models.examples import LabelledTexts
+from training.batches import tokenize
+from training.loss import balanced_weights
+from training.provenance import commit, sha256_of, versions
+from training.student import Student, StudentConfig, fit_student, student_logits
+from training.validation import mean_auroc
+
+_log = logging.getLogger(__name__)
+
+SAID = "teacher.safetensors"
+
+_CHUNK = 2048
+
+
+def distill(
+    config: StudentConfig,
+    examples: Path,
+    teacher: Path,
+    out: Path,
+    *,
+    extra: Sequence[Path] = (),
+    device: str = "auto",
+) -> None:
+    """Leaves model.safetensors, tokenizer.json, training.json and teacher.safetensors in `out`.
+
+    Raises:
+        ValueError: there is no training row, or the teacher has no word vectors of its tokenizer's size.
+    """
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    texts = LabelledTexts.read(examples)
+    train, dev = (texts.take(texts.split == part) for part in ("train", "dev"))
+    if not train.n:
+        raise ValueError(f"{examples}: expected texts of split 'train', got none")
+    more = [text for path in extra for text in _unlabelled(path)]
+    everything = [*train.text, *more]
+    taught = _columns(*teacher_logits(teacher, everything, out / SAID, device=device), texts.labels)
+    torch.manual_seed(config.seed)
+    tokenizer = Tokenizer.from_file(str(teacher / TOKENIZER))
+    student = Student(config, word_vectors(teacher, tokenizer.get_vocab_size()), len(texts.labels))
+    tokens = tokenize(everything, tokenizer, max_tokens=config.max_tokens, pad_id=0)
+    losses = fit_student(config, student, tokens, _annotated(config, train, len(more)), taught)
+    found = {name: value.numpy() for name, value in student.state_dict().items()}
+    save_file({name: np.ascontiguousarray(value) for name, value in found.items()}, out / "model.safetensors")
+    measured = None
+    if dev.n:
+        dev_tokens = tokenize(dev.text, tokenizer, max_tokens=config.max_tokens, pad_id=0)
+        measured = round(mean_auroc(student_logits(student, dev_tokens), dev), 5)
+    tokenizer.no_truncation()
+    tokenizer.save(str(out / TOKENIZER))
+    about = {
+        "labels": list(texts.labels),
+        "encoder": config.encoder,
+        "teacher": {"name": read_artifact(teacher).name, "digest": read_artifact(teacher).digest},
+        "config": dataclasses.asdict(config),
+        "config_digest": config.digest,
+        "examples_sha256": sha256_of(examples),
+        "extra_sha256": [sha256_of(path) for path in extra],
+        "commit": commit(),
+        "versions": versions(),
+        "n_texts": len(everything),
+        "seconds": round(time.monotonic() - began),
+        "losses": [round(loss, 5) for loss in losses],
+        "dev": measured,
+    }
+    (out / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def teacher_logits(
+    teacher: Path, texts: Sequence[str], kept: Path, *, device: str = "auto"
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """The labels of an artifact and its logits (n, L) of the texts; `kept` is written as they come.
+
+    What `kept` already holds of the same teacher and texts is not computed again.
+    """
+    labels, key = read_artifact(teacher).labels, _key(teacher, texts)
+    found = _read(kept, key, len(labels))
+    if len(found) == len(texts):
+        return labels, found
+    classifier = HarmClassifier.load(teacher, device)
+    with Progress() as progress:
+        task = progress.add_task("teacher", total=len(texts), completed=len(found))
+        for start in range(len(found), len(texts), _CHUNK):
+            said = classifier.logits(list(texts[start : start + _CHUNK])).astype(np.float32)
+            found = np.concatenate([found, said])
+            _write(kept, key, found)
+            progress.advance(task, len(said))
+    return labels, found
+
+
+def word_vectors(teacher: Path, vocabulary: int) -> NDArray[np.float32]:
+    """The teacher's word embeddings (vocabulary, d).
+
+    Raises:
+        ValueError: the teacher has no matrix, or several, of as many rows as its tokenizer has tokens.
+    """
+    weights = read_weights(teacher)
+    rows = int(read_artifact(teacher).encoder.get("vocab_size", vocabulary))
+    names = [name for name, value in weights.items() if value.ndim == 2 and len(value) == rows >= vocabulary]
+    if len(names) != 1:
+        raise ValueError(f"{teacher}: expected one matrix of {rows} word vectors, got {names or 'none'}")
+    return weights[names[0]]
+
+
+def _annotated(
+    config: StudentConfig, train: LabelledTexts, n_more: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Target and weight (n + n_more, L); nothing is annotated in the last rows."""
+    weight = balanced_weights(
+        train,
+        source_tempering=config.source_tempering,
+        label_tempering=config.label_tempering,
+        class_tempering=config.class_tempering,
+    )
+    below = np.zeros((n_more, len(train.labels)), dtype=np.float32)
+    return np.vstack([train.target, below]), np.vstack([weight, below])
+
+
+def _columns(
+    labels: tuple[str, ...], logits: NDArray[np.float32], wanted: tuple[str, ...]
+) -> NDArray[np.float32]:
+    """Logits (n, L) in the order of the wanted labels; NaN for one that the teacher does not have."""
+    found = np.full((len(logits), len(wanted)), np.nan, dtype=np.float32)
+    for j, label in enumerate(wanted):
+        if label in labels:
+            found[:, j] = logits[:, labels.index(label)]
+    return found
+
+
+def _unlabelled(path: Path) -> list[str]:
+    if "text" not in pq.read_schema(path).names:
+        raise ValueError(f"{path}: expected a column 'text', got {pq.read_schema(path).names}")
+    return [text for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text]
+
+
+def _key(teacher: Path, texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([read_artifact(teacher).digest, *texts]).encode()).hexdigest()
+
+
+def _read(kept: Path, key: str, n_labels: int) -> NDArray[np.float32]:
+    if kept.exists():
+        with safe_open(kept, framework="numpy") as stored:
+            if (stored.metadata() or {}).get("key") == key:
+                return np.asarray(stored.get_tensor("logits"), dtype=np.float32)
+    return np.empty((0, n_labels), dtype=np.float32)
+
+
+def _write(kept: Path, key: str, logits: NDArray[np.float32]) -> None:
+    unfinished = kept.with_suffix(".unfinished")
+    save_file({"logits": logits}, unfinished, metadata={"key": key})
+    unfinished.replace(kept)
+
+
+def main() -> None:
+    """Reads the arguments and distills."""
+    parser = argparse.ArgumentParser(prog="training.distill", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="TOML file, see training/configs")
+    parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
+    parser.add_argument("--teacher", type=Path, required=True, help="artifact, such as RUN/draft")
+    parser.add_argument("--extra", type=Path, nargs="*", default=[], help="parquet files with a column text")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--device", default="auto", help="where the teacher runs")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    quiet_memory()
+    config = StudentConfig.read(given.config)
+    distill(config, given.examples, given.teacher, given.out, extra=given.extra, device=given.device)
+
+
+if __name__ == "__main__":
+    main()
