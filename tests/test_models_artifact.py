@@ -148,7 +148,9 @@ def test_an_artifact_of_another_taxonomy_is_refused_by_its_version(tmp_path: Pat
         (b"\xff\xfe", "expected text in UTF-8"),
     ],
 )
-def test_a_manifest_that_is_no_object_of_text_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_manifest_that_is_no_object_of_text_is_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     written(tmp_path)
     (tmp_path / "artifact.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):

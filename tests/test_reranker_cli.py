@@ -261,3 +261,29 @@ def test_score_refuses_bad_input_in_one_line(tmp_path: Path, capsys: pytest.Capt
     missing = ("--model", "none", "--domains", tmp_path / "missing.csv")
     assert "missing.csv" in refused(capsys, "score", posts, *missing, *output)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["posts.jsonl", "ratings.csv"]
+
+
+def test_bad_choices_of_what_reads_the_posts_are_told_in_one_line(
+    feeds: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, message in (
+        (("--prevalence", "toxicity"), "--prevalence: expected LABEL=SHARE, got 'toxicity'"),
+        (("--prevalence", "toxicity=0"), "prevalence: expected a number in (0, 1), got 0.0"),
+        (("--prevalence", "rudeness=0.1"), "prevalence: expected labels that a calibrated model here scores"),
+        (("--speed", "warp"), "--speed: expected one of ['default', 'fast'], got 'warp'"),
+        (("--speed", "fast", "--model", "none"), "--speed fast: expected --model bundled, got 'none'"),
+        (("--model", "bundled:rudeness"), "bundled: expected a label that it scores, got 'rudeness'"),
+    ):
+        domains = ("--domains", DOMAIN_RATINGS)
+        line = refused(capsys, "score", feeds[0], *domains, *options, "-o", tmp_path / "s.parquet")
+        assert message in line
+        assert not (tmp_path / "s.parquet").exists()
+
+
+def test_a_stated_prevalence_reaches_the_scores(feeds: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "common.parquet", tmp_path / "rare.parquet"
+    for path, share in zip(out, ("0.3", "0.001"), strict=True):
+        assert run("score", feeds[0], "--prevalence", f"toxicity={share}", "-o", path) == 0
+    common, rare = (pq.read_table(path)["probability.toxicity"].drop_null().to_numpy() for path in out)
+    assert (common >= rare).all()
+    assert common.mean() > 10 * rare.mean()

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.examples import LabelledTexts
+from training.corpora import CORPORA
 from training.own import TRAINABLE, Own, describe_own, read_own, stated_splits
+from training.prepare import main, prepare
 from training.splits import assign_splits
 
 TABLE = {
@@ -304,3 +306,30 @@ def test_each_split_of_a_data_set_laid_out_as_on_the_hub_is_read(
     assert [part.source for part in parts] == [["owner/name"]] * 3
     assert parts[0].name == "hub:owner/name:default (train)"
     assert len({part.sha256 for part in parts}) == 3
+
+
+def test_own_texts_join_the_public_ones_and_keep_their_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = " ".join(f"w{i}" for i in range(20)), " ".join(f"v{i}" for i in range(20))
+    (tmp_path / "toxicity").mkdir()
+    public = {"id": [1, 2], "text": [first, second], "lang": ["en"] * 2}
+    public |= {name: [1.0, 0.0] for name in ("toxicity", "severe_toxicity", "identity_attack")}
+    public |= {name: [1.0, 0.0] for name in ("insult", "obscene", "threat")}
+    pq.write_table(pa.table(public), tmp_path / "toxicity" / "edos.parquet")
+    own = csv_file(tmp_path, f"text,humor,split\n{first.upper()},1,test\nmine alone,0,train\n")
+    corpus = next(entry for entry in CORPORA if entry.file == "toxicity/edos.parquet")
+    with caplog.at_level(logging.INFO):
+        texts = prepare(tmp_path, corpora=(corpus,), own=read_own(own))
+    by_text = dict(zip(texts.text, texts.split.tolist(), strict=True))
+    assert by_text[first] == by_text[first.upper()] == "test"  # never trained on
+    assert by_text["mine alone"] == "train"
+    assert "humor" in texts.labels
+    out = tmp_path / "out" / "e.parquet"
+    monkeypatch.setattr("sys.argv", ["prepare", "--own", own, "--licence", "CC0", "--out", str(out)])
+    main()
+    assert LabelledTexts.read(out).split.tolist() == ["test", "train"]
+    assert json.loads(out.with_suffix(".json").read_text())["posts"]["licence"] == "CC0"
+    monkeypatch.setattr("sys.argv", ["prepare", "--out", str(out)])
+    with pytest.raises(SystemExit):
+        main()

@@ -21,7 +21,8 @@ _INTRODUCTION = """\
 # {name}
 
 Scores {languages} posts for {n_labels} labels, each as a calibrated probability with a confidence.
-{architecture} {megabytes:.1f} MB, stored as int8. Trained on {n_texts} texts. Digest `{digest}`.
+{architecture}
+{megabytes:.1f} MB, stored as int8. Trained on {n_texts} texts, repeats counted. Digest `{digest}`.
 
 ```python
 from reranker import Reranker, feed_from_columns, load_policy, load_scorer
@@ -34,8 +35,8 @@ print(harms.posts.column("{label}"))
 
 {families}
 
-- **Language** is detected where it is not stated. Empty text and text in another language than {languages} come
-  back unscored (NaN, never zero).
+- **Language** is detected where it is not stated. Empty text and text in another language than {languages}
+  come back unscored (NaN, never zero).
 - **Long text** is read in overlapping windows of {max_tokens} tokens and pooled, never cut.
 {familiarity}"""
 
@@ -95,13 +96,11 @@ def _introduction(artifact: Artifact, size_bytes: int) -> str:
 
 
 def _architecture(artifact: Artifact) -> str:
-    encoder, training = artifact.encoder, artifact.about["training"]
-    if teacher := training.get("teacher"):
-        return f"A small network that learned from {teacher['name']} (digest `{teacher['digest'][:12]}`)."
+    encoder, start = artifact.encoder, starting_point(artifact.about["training"])
+    if "num_hidden_layers" not in encoder:
+        return f"A small network of type {encoder['model_type']}, trained from {start}."
     layers = f"{encoder['num_hidden_layers']} layers of width {encoder['hidden_size']}"
-    return (
-        f"A {encoder['model_type']} encoder ({layers}; from {starting_point(training)}) with one linear head."
-    )
+    return f"A {encoder['model_type']} encoder ({layers}; from {start}) with one linear head."
 
 
 def _families(served: tuple[str, ...]) -> str:
@@ -145,12 +144,12 @@ def _toxicity_rows(figures: dict[str, Any], floor: dict[str, Any]) -> list[list[
     rows += _mean_row(figures["labels"], "toxicity", "TF-IDF", at(floor, "tfidf"))
     if natural := figures.get("natural"):
         parts = {
-            "at natural prevalence": natural,
-            "the same, labelled without context": natural["without_context"],
+            "toxicity, comments as they come": natural,
+            "toxicity, the same, labelled without context": natural["without_context"],
         }
         rows += [
             [
-                f"toxicity {name}, AUROC",
+                f"{name}, AUROC",
                 with_error({"auroc": found["auroc"], "standard_error": found["auroc_standard_error"]}),
                 _beside("Perspective", found["perspective_auroc"]),
             ]

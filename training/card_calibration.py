@@ -9,10 +9,12 @@ from models.taxonomy import LABELS
 from training.card_markdown import ABSENT, at, number, percent, section, signed, table
 
 FIGURE = "reliability.png"
-MOST_UNLIKE = 8
+MOST_UNLIKE = 6
 
 _SHOWN = tuple(entry.name for entry in LABELS if entry.family in {"toxicity", "misinformation"})
-_AXIS = {"linthresh": 1e-3, "linscale": 0.3}
+_DIAGONAL = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
+_TICKS = {0.0: "0", 0.01: ".01", 0.1: ".1", 1.0: "1"}
+_LINEAR_UP_TO = 1e-3
 
 
 def calibration_sections(figures: dict[str, Any], served: tuple[str, ...]) -> list[str]:
@@ -33,22 +35,25 @@ def write_reliability(figures: dict[str, Any], served: tuple[str, ...], path: Pa
     }
     if not curves:
         return False
-    n_columns = min(4, len(curves))
+    n_columns = min(5, len(curves))
     n_rows = -(-len(curves) // n_columns)
-    figure = Figure(figsize=(2.3 * n_columns, 2.3 * n_rows), layout="constrained")
+    figure = Figure(figsize=(2.0 * n_columns, 2.1 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axis, (name, points) in zip(axes, curves.items(), strict=False):
-        axis.plot([0, 1e-3, 1e-2, 1e-1, 1], [0, 1e-3, 1e-2, 1e-1, 1], color="0.7", linewidth=1)
+        axis.plot(_DIAGONAL, _DIAGONAL, color="0.7", linewidth=1)
         axis.plot([p for p, _, _ in points], [found for _, found, _ in points], marker="o", markersize=3)
-        axis.set_xscale("symlog", **_AXIS)
-        axis.set_yscale("symlog", **_AXIS)
-        axis.set(title=name, xlim=(0, 1), ylim=(0, 1))
+        axis.set_xscale("symlog", linthresh=_LINEAR_UP_TO, linscale=0.3)
+        axis.set_yscale("symlog", linthresh=_LINEAR_UP_TO, linscale=0.3)
+        axis.set(xlim=(0, 1), ylim=(0, 1))
+        axis.set_xticks(list(_TICKS), list(_TICKS.values()))
+        axis.set_yticks(list(_TICKS), list(_TICKS.values()))
+        axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=7)
     for axis in axes[len(curves) :]:
         axis.set_axis_off()
     figure.supxlabel("mean probability")
     figure.supylabel("share that has the label")
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=72)
     return True
 
 
@@ -78,12 +83,12 @@ def _calibration(figures: dict[str, Any], served: tuple[str, ...]) -> str:
     return section(
         "Calibration",
         "ECE: the mean distance between a probability and the share of such texts that has the label; 0 is "
-        "perfect. On held-out rows at the prevalence in the second column: natural as found, or stated, which "
-        "is an assumption about a feed. The last three columns are on unseen sources, once the "
-        "prevalence there has been stated (as a user does after labelling a sample).",
+        "perfect. On held-out rows at the prevalence in the second column: natural as found, or stated, an "
+        "assumption about a feed. The last three columns are on unseen sources, once the prevalence there "
+        "has been stated (as a user does after labelling a sample).",
         table([*head, "unseen ECE", "worst source", "sources"], rows),
-        "How often texts have the label (upwards) at each mean probability (rightwards), on held-out rows; on "
-        f"the grey line a probability is what it says. Logarithmic above 0.001.\n\n{curves}"
+        "How often texts have the label (upwards) at each mean probability (rightwards), on held-out rows; "
+        f"on the grey line a probability is what it says. Logarithmic above 0.001.\n\n{curves}"
         if drawn
         else "",
     )
@@ -106,9 +111,9 @@ def _novelty(novelty: dict[str, Any] | None) -> str:
     return section(
         "Does it know what it has not seen?",
         "How well the distance from the training texts tells a kind of text from held-out texts of the "
-        "training sources (AUROC; 0.5: it cannot), and the share called unfamiliar, whose probabilities move "
-        f"towards the base rate. Of familiar texts {percent(novelty['unfamiliar_share_of_known'])} are called "
-        "so.",
+        "training sources (AUROC; 0.5: it cannot), and the share called unfamiliar, whose probabilities "
+        "move towards the base rate. Of those held-out texts "
+        f"{percent(novelty['unfamiliar_share_of_known'])} are called so too.",
         table(["kind of text", "AUROC", "called unfamiliar", "texts"], rows),
         others,
     )

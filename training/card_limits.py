@@ -12,12 +12,12 @@ _USE = """\
 ## What it is for, and what it must not be used for
 
 For ranking a feed with less harm in it: as one input to demotion by degrees, with a person able to see why;
-for measuring exposure over many posts; for research on these. Choose thresholds on a sample of your own posts,
-and state your own prevalence.
+for measuring exposure over many posts; for research on these. Choose thresholds on a sample of your own
+posts, and state your own prevalence.
 
-Not for removing posts or punishing people by itself; not for deciding about a person, an account or a group; not
-to find out who somebody is or what they believe; not for other languages; not as proof that a claim is false;
-not where a wrong score cannot be contested.
+Not for removing posts or punishing people by itself; not for deciding about a person, an account or a group;
+not to find out who somebody is or what they believe; not for other languages; not as proof that a claim is
+false; not where a wrong score cannot be contested.
 """
 
 _VERDICT = """\
@@ -26,8 +26,9 @@ _VERDICT = """\
 
 _IDENTITY = """\
 - **People who name an identity, reclaim a slur or quote abuse to object to it** may be flagged more than
-  others, and people who write a dialect too: see the tables by term, group and dialect. Annotators are known
-  to mark tweets in African American English as offensive too often (Sap and others, 2019), and models learn it."""
+  others, and people who write a dialect too: see the tables by term, group and dialect. Annotators are
+  known to mark tweets in African American English as offensive too often (Sap and others, 2019); models
+  learn it."""
 
 _MISINFORMATION = """\
 - **Misinformation**: text alone cannot tell whether a claim is true. A score means that a text reads like
@@ -40,8 +41,9 @@ _MACHINE = """\
   were given by **a large language model, not by people**. Agreement with it is not agreement with readers."""
 
 _CALIBRATION = """\
-- **Probabilities** calibrated to a stated prevalence rest on an assumption about the feed. The confidence covers
-  the error of the calibration and how familiar the text is; on another platform the true error is larger."""
+- **Probabilities** calibrated to a stated prevalence rest on an assumption about the feed. The confidence
+  covers the error of the calibration and how familiar the text is; on another platform the true error
+  is larger."""
 
 _DEVELOPMENT = """\
 - **These are development figures.** The held-out and unseen sets were looked at repeatedly while the
@@ -52,12 +54,12 @@ _WRITTEN = """\
   templates were written by the same people: those figures flatter, the data of others are the harder test."""
 
 _OLD = """\
-- **Old and partly made by machines.** The training texts come from other people's collections, years old by now,
-  and toxigen is machine-made. New slang, events and targets are not in them."""
+- **Old and partly made by machines.** The training texts come from other people's collections, years old by
+  now, and toxigen is machine-made. New slang, events and targets are not in them."""
 
 _HELD_OUT = """\
-- **Kept out of training**: sets whose licence does not allow it or is not stated, and by choice, so that transfer
-  is measured on more platforms, {names}."""
+- **Kept out of training**: sets whose licence does not allow it or is not stated, and by choice, so that
+  transfer is measured on more platforms, {names}."""
 
 _PERMISSIVE = ("MIT", "CC BY 4.0", "CC0", "Apache-2.0")
 

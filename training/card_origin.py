@@ -8,7 +8,6 @@ from training.card_markdown import at, number, percent, section, table
 PEER = "bert-base"
 WATTS_PER_PROCESS = 60
 KG_CO2_PER_KWH = 0.4
-JOULES_PER_KWH = 3.6e6
 
 _PUBLISHED = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": (
@@ -25,6 +24,8 @@ def origin_sections(artifact: Artifact) -> list[str]:
 
 def starting_point(training: dict[str, Any]) -> str:
     """The weights that a training began with: published ones by name, others by digest."""
+    if teacher := training.get("teacher"):
+        return f"the word vectors and scores of {teacher['name']} (digest `{teacher['digest'][:12]}`)"
     digest = training.get("base_encoder_sha256")
     if earlier := training.get("started_from"):
         return f"an earlier training of {starting_point(earlier)}"
@@ -61,68 +62,86 @@ def _speed(speed: dict[str, Any] | None) -> str:
 
 
 def _data(data: dict[str, Any]) -> str:
-    grouped: dict[tuple[str, str, str], list[str]] = {}
+    grouped: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, entry in data.items():
-        n_train = entry["rows"].get("train", 0)
-        n = n_train if n_train else sum(entry["rows"].values())
-        key = (entry["role"], entry["licence"], entry["labelled_by"])
-        grouped.setdefault(key, []).append(f"{name} {n:,}")
+        n = entry["rows"].get("train") or sum(entry["rows"].values())
+        licences = grouped.setdefault((entry["role"], entry["labelled_by"]), {})
+        licences.setdefault(entry["licence"], []).append(f"{name} {n:,}")
     rows = [
-        [role, licence, labelled_by, ", ".join(sorted(names))]
-        for (role, licence, labelled_by), names in sorted(grouped.items(), key=lambda item: item[0])
+        [role, by, "<br>".join(f"**{key}**: {', '.join(names)}" for key, names in sorted(licences.items()))]
+        for (role, by), licences in sorted(grouped.items())
     ]
-    natural = any(entry["role"] == "natural" for entry in data.values())
     return section(
         "Data",
-        'Each set with its number of training texts, passes counted; of the role "unseen"'
-        + (' or "natural"' if natural else "")
-        + ", which trained nothing, with the texts it was measured or calibrated on. The sha256 of each file is "
-        "in artifact.json.",
-        table(["role", "licence", "labelled by", "data sets"], rows),
+        'Each set under its licence. Role "train", or "own" data: with the number of training texts, passes '
+        'counted. Role "unseen": trained nothing, only measured; "natural": only calibrated and measured. '
+        "The sha256 of each file is in artifact.json.",
+        table(["role", "labelled by", "licence: data sets"], rows),
     )
 
 
 def _cost(training: dict[str, Any]) -> str:
-    runs = []
-    run: dict[str, Any] | None = training
-    while run:
-        runs.append(run)
-        run = run.get("started_from")
-    if any("seconds" not in run for run in runs):
+    if "seconds" not in training:
         return ""
-    seconds = sum(run["seconds"] * run.get("n_processes", 1) for run in runs)
-    kwh = seconds * WATTS_PER_PROCESS / JOULES_PER_KWH
-    each = "; ".join(
-        f"{run['seconds'] / 3600:.1f} hours on {run.get('n_processes', 1)} process(es)"
-        for run in reversed(runs)
-    )
+    runs = _trainings(training)
+    timed = [run for run in runs if "seconds" in run]
+    hours = sum(run["seconds"] * run.get("n_processes", 1) for run in timed) / 3600
+    kwh = hours * WATTS_PER_PROCESS / 1000
+    each = "; then ".join(f"{run['seconds'] / 3600:.1f} hours{_processes(run)}" for run in timed)
+    left_out = " That of the teacher is not in." if training.get("teacher") else ""
+    left_out += " An earlier training was not timed and is not in." if len(timed) < len(runs) else ""
     return section(
         "Cost of training",
-        "Measured wall-clock time, from the last start where a run was interrupted. Energy and emissions are "
-        "estimates that rest on two assumptions, named here; preparing, calibrating and measuring are not in.",
-        f"{each}: {seconds / 3600:.1f} process hours in all. At an assumed {WATTS_PER_PROCESS} W per process that "
-        f"is {kwh:.2f} kWh, and at an assumed {KG_CO2_PER_KWH} kg of CO2 per kWh {kwh * KG_CO2_PER_KWH:.2f} kg.",
+        "Measured wall-clock time of training, from the last start where a run was interrupted; preparing, "
+        "calibrating and measuring are not in. Energy and emissions are estimates that rest on the two "
+        "assumptions named.",
+        f"{each}: {hours:.1f} process hours in all.{left_out} At an assumed {WATTS_PER_PROCESS} W per "
+        f"process that is {kwh:.2f} kWh, and at an assumed {KG_CO2_PER_KWH} kg of CO2 per kWh "
+        f"{kwh * KG_CO2_PER_KWH:.2f} kg.",
     )
+
+
+def _trainings(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """The earlier trainings that it started from, and itself, in order."""
+    earlier = training.get("started_from")
+    return [*(_trainings(earlier) if earlier else []), training]
+
+
+def _processes(run: dict[str, Any]) -> str:
+    n = run.get("n_processes", 1)
+    return f" on {n} processes" if n > 1 else " on one process"
 
 
 def _commands(artifact: Artifact) -> str:
     about = artifact.about
     training, figures = about["training"], about["figures"]
-    config = ", ".join(f"{key} {value}" for key, value in training["config"].items())
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items())
     lines = [
-        f"Commit {training['commit']}, examples `{training['examples_sha256'][:12]}`, config "
-        f"`{training['config_digest'][:12]}`: {config}.",
+        *(f"The earlier training: {_settings(run)}." for run in _trainings(training)[:-1]),
+        f"{_settings(training)}.",
         f"Started from {starting_point(training)}. {_stop(training)}Versions: {versions}.",
-        "All figures are of the int8 weights. The largest change of a probability between measuring and loading "
-        f"the package as a user does is {number(figures.get('largest_change_by_packaging'), 4)}.",
+        "All figures are of the int8 weights. The largest change of a probability between measuring and "
+        f"loading the package as a user does is {number(figures.get('largest_change_by_packaging'), 4)}.",
     ]
     return section(
         "How it was made",
         "Words in capitals are yours to fill in: DIR holds the data sets, CONFIG and PLAN are files of "
         "`training/configs`, ENCODER is what the training started from.",
         "```console\n" + "\n".join(_steps(about, artifact.name)) + "\n```",
-        "\n".join(lines),
+        "\n".join(f"- {line}" for line in lines),
+    )
+
+
+def _texts(data: dict[str, Any]) -> str:
+    own = {entry["role"] == "own" for entry in data.values()}
+    return " --data DIR" * (False in own) + " --own FILE" * (True in own)
+
+
+def _settings(training: dict[str, Any]) -> str:
+    config = ", ".join(f"{key} {value}" for key, value in training["config"].items())
+    return (
+        f"Commit {training['commit']}, examples `{training['examples_sha256'][:12]}`, config "
+        f"`{training['config_digest'][:12]}`: {config}"
     )
 
 
@@ -134,10 +153,11 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
     training, figures = about["training"], about["figures"]
     n_processes = training.get("n_processes", 1)
     launch = f"torchrun --nproc-per-node {n_processes}" if n_processes > 1 else "python"
+    common = "--config CONFIG --examples EXAMPLES.parquet --out RUN"
     train = (
-        "python -m training.distill --config CONFIG --examples EXAMPLES.parquet --teacher TEACHER --out RUN"
+        f"python -m training.distill {common} --teacher TEACHER"
         if training.get("teacher")
-        else f"{launch} -m training.train --config CONFIG --examples EXAMPLES.parquet --encoder ENCODER --out RUN"
+        else f"{launch} -m training.train {common} --encoder ENCODER"
     )
     data = " --data DIR" if figures.get("natural") else ""
     cases = " --cases tests/data" if figures.get("functional") or figures.get("claims") else ""
@@ -150,13 +170,13 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
         ),
         (
             "speed",
-            "python benchmarks/classifier.py --output speed.json  # of the bundled one: package, then measure",
+            "python benchmarks/classifier.py --output speed.json  # measures the bundled classifier",
         ),
     ]
     present = [(key, command) for key, command in extras if about.get(key)]
     options = "".join(f" --{key} {key}.json" for key, _ in present)
     return [
-        "python -m training.prepare --data DIR --out EXAMPLES.parquet",
+        f"python -m training.prepare{_texts(about['data'])} --out EXAMPLES.parquet",
         train,
         "python -m training.calibrate --run RUN --examples EXAMPLES.parquet --plan PLAN",
         f"python -m training.evaluate --run RUN --examples EXAMPLES.parquet --plan PLAN{data}{cases}",

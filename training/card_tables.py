@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.taxonomy import LABELS
-from training.annotated import ANNOTATIONS
+from training.annotated import WEAKLY_TESTED_BELOW
 from training.card_markdown import ABSENT, at, number, section, signed, table, with_error
 
 _FAMILIES = {
@@ -114,8 +114,8 @@ def _annotated(annotated: dict[str, Any]) -> str:
         "Against graded annotations",
         'On annotated texts of unseen sources, graded 0 to 3: AUROC of "clear or strong" against "absent", '
         'and the Spearman correlation with the degree. "Agreement" is that of the annotation passes with '
-        "each other, in Spearman correlation: the most that a score could reach. Weakly tested: fewer than "
-        "20 clear texts.",
+        "each other, in Spearman correlation: a score can hardly do better. Weakly tested: fewer than "
+        f"{WEAKLY_TESTED_BELOW} clear texts.",
         table(["label", "AUROC", "Spearman", "agreement", "texts", "clear"], rows),
     )
 
@@ -155,8 +155,8 @@ def _natural(natural: dict[str, Any] | None, floor: dict[str, Any]) -> str:
     head = ["toxicity", "texts", "toxic", "AUROC", "Perspective", "TF-IDF", "average precision"]
     return section(
         "Toxicity at natural prevalence",
-        "Held-out half of wiki_context_cat_large: Wikipedia comments as they come, labelled by people, few of "
-        "them toxic, beside the Perspective score that the data set carries. Some raters read the "
+        "Held-out half of wiki_context_cat_large: Wikipedia comments as they come, labelled by people, few "
+        "of them toxic, beside the Perspective score that the data set carries. Some raters read the "
         "comment before as well, which neither classifier sees.",
         table([*head, "Perspective's"], rows),
         f"Spearman correlation with Perspective: {natural['spearman_with_perspective']:.3f}. At 1% false "

@@ -5,7 +5,7 @@ transfer is measured. Adding a set means adding a row to `CORPORA` and, for a ne
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +31,6 @@ _TOXICITY_COLUMNS = {
 }
 CLEAR = 0.9
 UNDECIDED = 0.18
-HATE_ONLY = ("implicit_hate", "hatemoji_build")
-BY_SITE = 0.2
 _DEGREES = ([0.0, 1.0, 2.0, 3.0], [0.0, 0.35, CLEAR, 1.0])
 TOPICS = ("civic", "health")
 ANNOTATED_AS = (
@@ -85,7 +83,8 @@ def read(corpus: Corpus, data: Path) -> Rows:
     """
     path = data / corpus.file
     if not corpus.file:
-        return corpus.read(corpus, pa.table({}))
+        made = corpus.read(corpus, pa.table({}))
+        return replace(made, weight={name: corpus.weight * own for name, own in made.weight.items()})
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected the data set {corpus.name!r} here (--data DIR)")
     table = pq.read_table(path)
@@ -136,17 +135,9 @@ def _rows(
 
 
 def read_toxicity(corpus: Corpus, table: pa.Table) -> Rows:
-    """The six toxicity columns; the identity group of toxigen is the aspect.
-
-    Hate is toxic, which sets that ask for hate alone do not say; their other texts are mostly not.
-    """
+    """The six toxicity columns; the identity group of toxigen is the aspect."""
     target = {name: _numbers(table, column) for column, name in _TOXICITY_COLUMNS.items()}
     target = {name: values for name, values in target.items() if not np.isnan(values).all()}
-    weight = None
-    if corpus.name in HATE_ONLY:
-        hate = target["identity_attack"]
-        target["toxicity"] = hate
-        weight = {"toxicity": np.where(hate >= 0.5, 0.6, 0.3)}
     aspect = None
     if corpus.name == "toxigen_annotated":
         aspect = [str(value).strip("[]").split(",")[0].strip("' ") for value in table["target"].to_pylist()]
@@ -154,7 +145,7 @@ def read_toxicity(corpus: Corpus, table: pa.Table) -> Rows:
     link = _links(table, corpus.name, pairs.get(corpus.name, "id"))
     if corpus.name == "hatemoji_build":
         link = _links(table, corpus.name)
-    return _rows(corpus, table, target, weight=weight, aspect=aspect, link=link)
+    return _rows(corpus, table, target, aspect=aspect, link=link)
 
 
 def read_graphic(corpus: Corpus, table: pa.Table) -> Rows:
@@ -197,22 +188,9 @@ def read_claims(corpus: Corpus, table: pa.Table) -> Rows:
 
 
 def read_clickbait(corpus: Corpus, table: pa.Table) -> Rows:
-    """Headlines of clickbait sites against a news wire; style is stripped from the text.
-
-    What the wire reported counts a little as not false; clickbait says nothing of that.
-    """
-    bait = _numbers(table, "low_quality_news")
-    target = {"clickbait": bait, "misinformation": np.where(bait < 0.5, 0.0, np.nan)}
-    weight = {"misinformation": np.full(len(bait), BY_SITE)}
-    return _rows(corpus, table, target, weight=weight, clean=without_style, link=_links(table, corpus.name))
-
-
-def read_fabricated(corpus: Corpus, table: pa.Table) -> Rows:
-    """Headlines of sites that make up news: labelled by the site, so each counts little."""
-    n = table.num_rows
-    target = {"misinformation": np.ones(n)}
-    weight = {"misinformation": np.full(n, BY_SITE)}
-    return _rows(corpus, table, target, weight=weight, clean=without_style, link=_links(table, corpus.name))
+    """Headlines of clickbait sites against a news wire; style is stripped from the text."""
+    target = {"clickbait": _numbers(table, "low_quality_news")}
+    return _rows(corpus, table, target, clean=without_style, link=_links(table, corpus.name))
 
 
 def read_news(corpus: Corpus, table: pa.Table) -> Rows:
@@ -244,7 +222,7 @@ def _annotated(source: str, licence: str, role: Role = "train") -> Corpus:
         role,
         read_annotations,
         train_rows=10_000,
-        passes=3,
+        passes=2,
         labelled_by=_LANGUAGE_MODEL,
         source=source,
     )
@@ -258,7 +236,6 @@ def _claims(source: str, licence: str) -> Corpus:
         "train",
         read_claims,
         train_rows=10_000,
-        passes=2,
         labelled_by=_LANGUAGE_MODEL,
         source=source,
     )
@@ -270,16 +247,16 @@ def _news(name: str, licence: str, role: Role = "unseen", train_rows: int = 0, d
 
 
 CORPORA: tuple[Corpus, ...] = (
-    _toxicity("jigsaw_wiki_train", "CC0 (comment text CC BY-SA 3.0)", "train", 14_000),
+    _toxicity("jigsaw_wiki_train", "CC0 (comment text CC BY-SA 3.0)", "train", 10_000),
     # Every row is toxic: only its subtypes say anything.
-    _toxicity("civil_toxic_spans", "CC0 1.0", "train", 4_500, drop="toxicity"),
-    _toxicity("edos", "CC0 1.0", "train", 5_000),
-    _toxicity("gab_hate_corpus", "CC BY 4.0 (stated by its authors)", "train", 7_000),
-    _toxicity("hatemoji_build", "CC BY 4.0", "train", 5_000),
-    _toxicity("hatexplain", "MIT", "train", 7_000),
-    _toxicity("implicit_hate", "CC BY 4.0 / MIT", "train", 7_000),
+    _toxicity("civil_toxic_spans", "CC0 1.0", "train", 4_000, drop="toxicity"),
+    _toxicity("edos", "CC0 1.0", "train", 4_000),
+    _toxicity("gab_hate_corpus", "CC BY 4.0 (stated by its authors)", "train", 5_500),
+    _toxicity("hatemoji_build", "CC BY 4.0", "train", 4_000),
+    _toxicity("hatexplain", "MIT", "train", 5_500),
+    _toxicity("implicit_hate", "CC BY 4.0 / MIT", "train", 4_500),
     _toxicity("toxigen_annotated", "MIT", "train", 5_500),
-    _toxicity("paradetox_pairs", "CC0", "train", 5_000),
+    _toxicity("paradetox_pairs", "CC0", "train", 3_000),
     _annotated("fb_pages_2016", "MIT"),
     _annotated("wiki_context_cat_large", "Apache-2.0"),
     _annotated("jigsaw_wiki_train", "CC0"),
@@ -318,16 +295,8 @@ CORPORA: tuple[Corpus, ...] = (
         "MIT",
         "train",
         read_clickbait,
-        train_rows=2_500,
+        train_rows=2_000,
         weight=0.5,
-    ),
-    Corpus(
-        "buzzfeed_top2018",
-        "misinformation/buzzfeed_top2018.parquet",
-        "CC BY 4.0",
-        "train",
-        read_fabricated,
-        train_rows=1_600,
     ),
     _news("yuan_vaccine_stance", "feel free to use it", "train", 1_200, drop="civic health"),
     _toxicity("wiki_context_cat_large", "Apache-2.0", "natural"),

@@ -1,12 +1,14 @@
-"""`python -m training.prepare --data DIR --out FILE`: one file of labelled texts from the public data sets.
+"""`python -m training.prepare [--data DIR] [--own FILE_OR_HUB ...] --out FILE`: one file of labelled texts.
 
-Beside FILE lies FILE.json: for each corpus its rows, licence, who labelled it and the sha256 of its file.
+Texts of the public data sets in DIR, of the user (see training.own), or of both. Beside FILE lies FILE.json:
+for each corpus its rows, licence, who labelled it and the sha256 of its file.
 """
 
 import argparse
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from training.contrast import DATA as WRITTEN
 from training.contrast import contrast_rows
 from training.corpora import CORPORA, Corpus, Rows, read
 from training.duplicates import near_duplicate_groups
+from training.own import NOT_STATED, Own, describe_own, read_own, stated_splits
 from training.splits import assign_splits, sample_rows
 
 _log = logging.getLogger(__name__)
@@ -32,33 +35,43 @@ CONTRAST = Corpus(
     "Apache-2.0",
     "train",
     lambda *_: contrast_rows(np.random.default_rng(0)),
-    train_rows=12_000,
+    train_rows=4_500,
+    weight=0.3,
     labelled_by="the authors of these sentences, written for this project",
 )
 
 
 def prepare(
-    data: Path, *, corpora: tuple[Corpus, ...] = (*CORPORA, CONTRAST), seed: int = 0
+    data: Path | None,
+    *,
+    corpora: tuple[Corpus, ...] = (*CORPORA, CONTRAST),
+    own: Sequence[Own] = (),
+    seed: int = 0,
 ) -> LabelledTexts:
     """All corpora as one set of columns, split by near-duplicate group and sampled per corpus.
 
     Training, dev and unseen rows are sampled with present labels favoured; test rows and the rows of
-    natural prevalence are not.
+    natural prevalence are not. Own texts keep the splits that they state, and are all kept unless they
+    repeat a text of another split. Without `data` there are own texts alone.
     """
-    parts = [read(corpus, data) for corpus in corpora]
+    corpora = corpora if data is not None else ()
+    parts = [read(corpus, data) for corpus in corpora if data is not None] + [part.rows for part in own]
     text = [entry for part in parts for entry in part.text]
     link = [entry for part in parts for entry in part.link]
-    corpus_of = np.repeat(np.arange(len(corpora)), [len(part.text) for part in parts])
+    corpus_of = np.repeat(np.arange(len(parts)), [len(part.text) for part in parts])
+    built_in = [corpora[number] for number in corpus_of if number < len(corpora)]
     group = near_duplicate_groups(text, link)
-    role = np.array([corpus.role for corpus in corpora])[corpus_of]
+    role = np.array([corpus.role for corpus in built_in] + [name for part in own for name in part.role])
+    stated = np.array([""] * len(built_in) + [name for part in own for name in part.split])
+    source = np.array([corpus.name for corpus in built_in] + [name for part in own for name in part.source])
     labels = tuple(entry.name for entry in LABELS if any(entry.name in part.target for part in parts))
     everything = LabelledTexts(
         labels=labels,
         text=text,
         target=_columns(parts, labels, "target"),
         weight=np.nan_to_num(_columns(parts, labels, "weight")),
-        source=np.array([corpus.name for corpus in corpora])[corpus_of],
-        split=assign_splits(role, group),
+        source=source,
+        split=stated_splits(assign_splits(role, group), stated, group),
         group=group,
         aspect=np.array([entry for part in parts for entry in part.aspect], dtype=np.str_),
     )
@@ -81,7 +94,9 @@ def _sampled(
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     positive = np.asarray((texts.target >= 0.5).any(axis=1))
     nothing = np.zeros(texts.n, dtype=bool)
-    kept = []
+    own = np.flatnonzero(corpus_of >= len(corpora))
+    kept = [own[texts.split[own] != "dropped"]]
+    _log.info("%d own texts left out: they repeat a text of another split", len(own) - len(kept[0]))
     for number, corpus in enumerate(corpora):
         for split in ("train", "dev", "test", "unseen", "natural_dev", "natural_test"):
             rows = np.flatnonzero((corpus_of == number) & (texts.split == split))
@@ -122,15 +137,26 @@ def _sha256(path: Path) -> str:
 def main() -> None:
     """Reads the arguments, prepares, writes."""
     parser = argparse.ArgumentParser(prog="training.prepare", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="directory of the corpora")
+    parser.add_argument("--data", type=Path, help="directory of the corpora")
+    parser.add_argument(
+        "--own",
+        action="append",
+        default=[],
+        help="own parquet, CSV or JSONL file, or hub:owner/name[:config]",
+    )
+    parser.add_argument("--licence", default=NOT_STATED, help="licence of the own texts, for the card")
     parser.add_argument("--out", type=Path, required=True, help="parquet file to write")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    texts = prepare(arguments.data, seed=arguments.seed)
+    if arguments.data is None and not arguments.own:
+        parser.error("expected --data or --own, got neither")
+    own = [part for origin in arguments.own for part in read_own(origin, licence=arguments.licence)]
+    texts = prepare(arguments.data, own=own, seed=arguments.seed)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     texts.write(arguments.out)
-    about = describe(texts, arguments.data)
+    about = describe(texts, arguments.data) if arguments.data else {}
+    about |= describe_own(texts, own)
     arguments.out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
     _log.info("%d texts of %d corpora in %s", texts.n, len(about), arguments.out)
 
