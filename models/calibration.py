@@ -67,6 +67,9 @@ class Platt:
         return cls(**(found | {"covariance": (a, b, c, d)}))
 
 
+UNCALIBRATED = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.5, False, 0, 0)
+
+
 def fit_platt(
     logit: Floats, present: NDArray[np.bool_], *, prevalence: float | None = None, ridge: float = 1.0
 ) -> Platt:

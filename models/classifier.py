@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.artifact import TOKENIZER, Artifact, read_artifact
+from models.bundled import artifact_directory
 from models.calibration import calibrated
 from models.device import place, quiet_memory
 from models.emoji import with_emoji_words
@@ -24,9 +25,8 @@ from models.scores import Content, HarmScores
 from models.windows import windowed, windows
 
 if TYPE_CHECKING:
+    from models.bag import BagModel
     from models.forward import LogitModel
-
-BUNDLED = "harm-minilm-en-1"
 
 _CHUNK = 16_384  # posts held at once beside the scores
 
@@ -34,7 +34,7 @@ _CHUNK = 16_384  # posts held at once beside the scores
 class HarmClassifier:
     """A loaded classifier, itself a `Scorer`."""
 
-    def __init__(self, artifact: Artifact, tokenizer: Tokenizer, model: "LogitModel") -> None:
+    def __init__(self, artifact: Artifact, tokenizer: Tokenizer, model: "LogitModel | BagModel") -> None:
         """For `load`; takes the parts of a classifier."""
         self.artifact = artifact
         self.name = f"{artifact.name}@{artifact.digest[:12]}"
@@ -49,23 +49,21 @@ class HarmClassifier:
         *,
         prevalence: Mapping[str, float] | None = None,
     ) -> "HarmClassifier":
-        """The classifier that comes with the package ("bundled"), or the one in a directory.
+        """A classifier that comes with the package ("bundled", "bundled-fast"), or the one in a directory.
 
-        `prevalence` gives the share of posts of the feed that have a label; where it differs from what
-        the classifier was calibrated to, the probabilities move with it.
+        The fast one runs on the CPU whatever the device. `prevalence` gives the share of posts of the
+        feed that have a label; where it differs from what the classifier was calibrated to, the
+        probabilities move with it.
 
         Raises:
             FileNotFoundError: there is no classifier at the path.
             ValueError: a file was altered, the schema is unknown, the device is not there, or a prevalence
                 is out of range or of a label that is not served.
         """
-        directory = Path(__file__).parent / "pretrained" / BUNDLED if source == "bundled" else Path(source)
+        directory = artifact_directory(source)
         artifact = read_artifact(directory)
-        quiet_memory()  # before the first import of torch
-        from models.forward import LogitModel  # noqa: PLC0415 - see above
-
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
-        loaded = cls(artifact, tokenizer, LogitModel(directory, artifact, place(device)))
+        loaded = cls(artifact, tokenizer, _model(directory, artifact, device))
         return loaded.at_prevalence(prevalence or {})
 
     def at_prevalence(self, prevalence: Mapping[str, float]) -> "HarmClassifier":
@@ -167,6 +165,17 @@ class HarmClassifier:
             done = after
         pooled = total - np.log(n_windows)
         return pooled[:, :-1], pooled[:, -1]
+
+
+def _model(directory: Path, artifact: Artifact, device: str) -> "LogitModel | BagModel":
+    if artifact.encoder.get("model_type") == "harm-bag":
+        from models.bag import BagModel  # noqa: PLC0415 - compiles; and torch is not needed for it
+
+        return BagModel(directory, artifact)
+    quiet_memory()  # before the first import of torch
+    from models.forward import LogitModel  # noqa: PLC0415 - see above
+
+    return LogitModel(directory, artifact, place(device))
 
 
 def familiarity_of(artifact: Artifact, distance: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -8,7 +8,7 @@ by `load_parts`, not by this module.
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +33,15 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 class Part:
     """A scorer and the labels that it contributes; what else it scores is dropped.
 
+    `prevalence` holds the share of posts that each calibrated label stands for.
+
     Raises:
         ValueError: no label.
     """
 
     scorer: Scorer
     labels: tuple[str, ...]
+    prevalence: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -107,9 +110,12 @@ def _load_part(name: str, device: str, on_batch: OnBatch | None, prevalence: dic
         raise ValueError(f"model: expected SOURCE[:LABEL,...][+SOURCE...], got {name!r}")
     source = found["source"]
     loaded = _load(source, device)
+    assumed: dict[str, float] = {}
     if isinstance(loaded, HarmClassifier):
         own = {label: prevalence.pop(label) for label in list(prevalence) if label in loaded.labels}
         loaded = loaded.at_prevalence(own)
+        calibration = zip(loaded.labels, loaded.artifact.calibration, strict=True)
+        assumed = {label: platt.prevalence for label, platt in calibration}
     labels = tuple(found["labels"].split(",")) if found["labels"] else loaded.labels
     for label in labels:
         if label not in loaded.labels:
@@ -118,7 +124,7 @@ def _load_part(name: str, device: str, on_batch: OnBatch | None, prevalence: dic
                 f"{source}: expected a label that it scores, got {label!r}; nearest: {near}; "
                 f"it scores: {list(loaded.labels)}"
             )
-    return Part(partial(loaded, on_batch=on_batch), labels)
+    return Part(partial(loaded, on_batch=on_batch), labels, assumed)
 
 
 def _load(source: str, device: str) -> "HarmClassifier | CheckpointScorer":

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from reranker.assembly import feed_from_columns
     from reranker.columns import FeedError
     from reranker.feed import Feed
-    from reranker.load import load_scorer
+    from reranker.load import HarmClassifier, load_scorer, register_transformers
     from reranker.pipeline import Reranker
     from reranker.policy import Policy, PolicyError
     from reranker.presets import load_policy
@@ -19,6 +19,7 @@ _HOME = {
     "AngerBaseline": "anger",
     "Feed": "feed",
     "FeedError": "columns",
+    "HarmClassifier": "load",
     "Policy": "policy",
     "PolicyError": "policy",
     "Ranking": "ranking",
@@ -28,12 +29,14 @@ _HOME = {
     "load_policy": "presets",
     "load_scorer": "load",
     "read_feed": "reading",
+    "register_transformers": "load",
 }
 
 __all__ = [
     "AngerBaseline",
     "Feed",
     "FeedError",
+    "HarmClassifier",
     "Policy",
     "PolicyError",
     "Ranking",
@@ -43,6 +46,7 @@ __all__ = [
     "load_policy",
     "load_scorer",
     "read_feed",
+    "register_transformers",
 ]
 
 

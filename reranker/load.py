@@ -1,12 +1,17 @@
 """The composition root: turns names and paths into scorers. The only module that reaches torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from models.classifier import HarmClassifier
 from models.compose import Part, compose, load_parts
 from models.domains import LABEL, DomainRatings
+from models.links import LABEL as LINKED
+from models.links import LinkEvidence, with_links
 from models.scores import Content, HarmScores, Scorer
 from models.taxonomy import with_derived
+
+__all__ = ["HarmClassifier", "LoadError", "load_scorer", "register_transformers"]
 
 
 class LoadError(ValueError):
@@ -26,7 +31,8 @@ def load_scorer(
     Args:
         model: "bundled", "bundled-fast", the path of a classifier or the label map of a checkpoint, several
             joined by "+", each with the labels to take after a colon (`models.compose`); None for no model.
-        domains: a file of domain ratings for the label low_quality_news.
+        domains: a file of domain ratings for the label low_quality_news; where a post's link is rated, the
+            estimate of misinformation rests on the rating more than on the text (`models.links`).
         device: "auto", "cpu" or "cuda".
         on_batch: called with the number of distinct texts read so far.
         prevalence: how common labels are in the feed, where that differs from what a model assumes.
@@ -36,9 +42,11 @@ def load_scorer(
     """
     try:
         parts = [] if model is None else load_parts(model, device, on_batch, prevalence=prevalence)
-        if domains is not None:
-            parts.append(Part(_ratings(domains).score, (LABEL,)))
-        return _with_derived(compose(parts)) if parts else None
+        if domains is None:
+            return _with_derived(compose(parts)) if parts else None
+        ratings = _ratings(domains)
+        rated = compose([*parts, Part(ratings.score, (LABEL,))])
+        return _with_derived(_linked(rated, parts, ratings))
     except (ValueError, OSError) as error:
         raise LoadError(str(error)) from None
 
@@ -48,6 +56,24 @@ def _ratings(path: str | Path) -> DomainRatings:
         return DomainRatings.read(path)
     except UnicodeDecodeError as error:
         raise LoadError(f"{path}: expected text in UTF-8, got {error}") from None
+
+
+def register_transformers() -> None:
+    """Lets transformers read, in this process, what `reranker models export` writes."""
+    from models.encoder import register
+
+    register()
+
+
+def _linked(scorer: Scorer, parts: Sequence[Part], ratings: DomainRatings) -> Scorer:
+    """The scorer with the evidence of links, where a calibrated model estimates misinformation."""
+    shares = [
+        part.prevalence[LINKED] for part in parts if LINKED in part.labels and LINKED in part.prevalence
+    ]
+    if not shares:
+        return scorer
+    evidence = LinkEvidence(shares[0])
+    return lambda content: with_links(scorer(content), content, ratings, evidence)
 
 
 def _with_derived(scorer: Scorer) -> Scorer:

@@ -163,7 +163,7 @@ def test_a_manifest_has_to_vouch_for_both_files(tmp_path: Path) -> None:
 
 
 def test_a_calibration_has_to_be_finite(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="calibration: expected finite numbers, .* for 'humor'"):
+    with pytest.raises(ValueError, match=r"calibration: expected finite numbers, .* for 'humor'"):
         replace(written(tmp_path), calibration=(PLATT, replace(PLATT, slope=float("nan"))))
 
 

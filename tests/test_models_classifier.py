@@ -257,7 +257,7 @@ class TestBundled:
     def test_it_serves_labels_and_stays_small(self, bundled: HarmClassifier) -> None:
         assert {"toxicity", "insult", "identity_attack"} <= set(bundled.labels)
         directory = Path(__file__).parents[1] / "models" / "pretrained"
-        assert sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) < 25e6
+        assert sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) < 30e6
 
     def test_insults_outrank_courtesy(self, bundled: HarmClassifier) -> None:
         rude = [
@@ -270,7 +270,7 @@ class TestBundled:
             p = found.column(label)[0]
             assert p[:2].min() > 5 * p[2:].max()
             assert p[2:].max() < 0.05
-        threshold = bundled.artifact.about["figures"]["natural"]["threshold_at_1_percent_false_positives"]
+        threshold = bundled.artifact.about["figures"]["threshold"]["probability"]
         assert found.column("toxicity")[0][:2].min() > threshold
 
     def test_naming_a_group_kindly_is_less_toxic_than_insulting(self, bundled: HarmClassifier) -> None:

@@ -64,7 +64,7 @@ def random_ids(n: int, longest: int = 60) -> list[list[int]]:
 
 
 def alone(directory: Path, artifact: Artifact, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """The oracle: the transformers module reads each text on its own, in float32; numpy takes the distance."""
+    """The oracle: the transformers module reads each text alone, in float32; numpy takes the distance."""
     from models.artifact import read_weights
     from models.encoder import from_config
 

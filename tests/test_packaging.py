@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from models.bundled import BUNDLED
+
 ROOT = Path(__file__).parent.parent
 HOSTILE = "raise ImportError('the models of somebody else')\n"
 
@@ -36,7 +38,8 @@ def test_the_wheel_has_one_top_level_package_and_its_data(wheel: Path) -> None:
         "reranker/policies/harm-aware.toml",
         "reranker/sample/phrases.toml",
         "reranker/eval/report.html.j2",
-        "reranker/models/pretrained/harm-minilm-en-1/weights.safetensors",
+        *(f"reranker/models/pretrained/{name}/weights.safetensors" for name in BUNDLED.values()),
+        "reranker/training/contrast/slots.toml",
         "reranker/training/train.py",
     ):
         assert needed in names

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel
 
 from models.artifact import read_artifact
+from models.bundled import BUNDLED, artifact_directory
 from models.classifier import HarmClassifier
 from models.encoder import MultiLabelEncoder, config_of
 from models.examples import LabelledTexts
@@ -75,7 +76,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(FileNotFoundError, match="expected a classifier"):
         held_out(run, directory / "examples.parquet")
     calibrate(run, directory / "examples.parquet", PLAN, device="cpu")
-    with pytest.raises(FileNotFoundError, match="expected what training.evaluate writes, got none"):
+    with pytest.raises(FileNotFoundError, match=r"expected what training\.evaluate writes, got none"):
         package(run, directory / "examples.parquet", directory / "tiny-en")
     found = evaluate(run, directory / "examples.parquet", PLAN, data=directory, cases=CASES)
     (run / EVALUATION).write_text(json.dumps(found))
@@ -156,8 +157,9 @@ def test_the_card_says_what_it_is_and_names_no_path(artifact: Path) -> None:
         assert str(artifact.parent) not in (artifact / file).read_text()
 
 
-def test_the_bundled_card_and_manifest_belong_together() -> None:
-    directory = Path(__file__).parents[1] / "models" / "pretrained" / "harm-minilm-en-1"
+@pytest.mark.parametrize("name", sorted(BUNDLED))
+def test_the_bundled_card_and_manifest_belong_together(name: str) -> None:
+    directory = artifact_directory(name)
     found, card = read_artifact(directory), (directory / "README.md").read_text()
     assert found.digest[:12] in card
     assert all(f"| {label} |" in card for label in found.labels)

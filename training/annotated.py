@@ -46,7 +46,9 @@ def evaluate_annotated(logits: Floats, texts: LabelledTexts, agreement: Path | N
             "n": len(rows),
             "n_clear": int(clear.sum()),
             "weakly_tested": bool(clear.sum() < WEAKLY_TESTED_BELOW),
-            "agreement_spearman": {key: entry[name]["spearman"] for key, entry in passes.items()},
+            "agreement_spearman": {
+                key: entry[name]["spearman"] for key, entry in passes.items() if name in entry
+            },
         }
     return {"labels": labels, "mean": _means(labels)}
 

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
 
 from models.artifact import WEIGHTS, Artifact, read_artifact, write_artifact
-from models.calibration import Platt, calibrated_log_odds, fit_platt
+from models.calibration import UNCALIBRATED, Platt, calibrated_log_odds, fit_platt
 from models.classifier import HarmClassifier, familiarity_of
 from models.examples import LabelledTexts
 from models.familiarity import fit_distance
@@ -34,7 +34,6 @@ DRAFT, LOGITS = "draft", "logits.safetensors"
 FAMILIAR_SHARE = 0.95
 DISTANCE_TEXTS = 20_000
 
-_IDENTITY = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.5, False, 0, 0)
 _CHUNK = 4096
 
 
@@ -126,7 +125,7 @@ def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan], *, device: 
             familiar_up_to=up_to,
         )
 
-    write(labels, tuple(_IDENTITY for _ in labels), None)
+    write(labels, tuple(UNCALIBRATED for _ in labels), None)
     texts = _held_out(texts)
     logits, distance = _read(run / DRAFT, texts, device)
     fitted = fit(logits, texts, plan)

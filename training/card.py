@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.artifact import Artifact
-from models.classifier import BUNDLED
+from models.bundled import BUNDLED
 from models.taxonomy import LABELS
 from training.card_behaviour import behaviour_sections
 from training.card_calibration import FIGURE, calibration_sections, write_reliability
@@ -87,7 +87,7 @@ def _introduction(artifact: Artifact, size_bytes: int) -> str:
         megabytes=size_bytes / 1e6,
         n_texts=f"{training['n_texts']:,}",
         digest=artifact.digest[:12],
-        source="bundled" if artifact.name == BUNDLED else artifact.name,
+        source=next((name for name, folder in BUNDLED.items() if folder == artifact.name), artifact.name),
         label=artifact.labels[0],
         families=_families(artifact.labels),
         max_tokens=artifact.max_tokens,

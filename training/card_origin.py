@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.artifact import Artifact
-from training.card_markdown import at, number, percent, section, table
+from training.card_markdown import ABSENT, at, number, percent, section, table
 
 PEER = "bert-base"
 WATTS_PER_PROCESS = 60
@@ -45,7 +45,7 @@ def _speed(speed: dict[str, Any] | None) -> str:
             f"{found['posts_per_s']:,.1f}",
             f"{found['posts_per_s'] / peer:.1f}" if peer else "-",
             f"{found['tokens_per_s']:,.0f}",
-            percent(found["flop_per_s"] / found["gemm_flop_per_s"]),
+            percent(found["flop_per_s"] / found["gemm_flop_per_s"]) if found["flop_per_s"] else ABSENT,
             f"{found['peak_rss_bytes'] / 1e6:,.0f}",
             f"{found['n']:,}",
         ]

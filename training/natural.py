@@ -38,7 +38,6 @@ def evaluate_natural(score: Floats, texts: LabelledTexts, data: Path) -> dict[st
         **_beside(ours, theirs, present),
         "without_context": _beside(ours[alone], theirs[alone], present[alone]),
         "spearman_with_perspective": round(float(spearmanr(ours, theirs).statistic), 4),
-        "threshold_at_1_percent_false_positives": threshold,
         "recall_at_1_percent_false_positives": round(float((ours[present] > threshold).mean()), 4),
     }
 

@@ -1,4 +1,4 @@
-"""`python -m training.package --run RUN --examples FILE --out DIR [--floor FILE] [--speed FILE]`.
+"""`python -m training.package --run RUN --examples FILE --out DIR [--floor FILE] ...`.
 
 Turns a calibrated and evaluated run into an artifact with its card: keeps the labels that have evidence,
 loads the result back to check it, and writes the card from the figures.
@@ -28,11 +28,18 @@ _NOT_IN_CARD = ("losses", "encoder")
 
 
 def package(
-    run: Path, examples: Path, out: Path, *, floor: Path | None = None, speed: Path | None = None
+    run: Path,
+    examples: Path,
+    out: Path,
+    *,
+    floor: Path | None = None,
+    speed: Path | None = None,
+    misinformation: Path | None = None,
 ) -> None:
     """Writes artifact and card to `out`, named after its last part.
 
-    `floor` is what `training.floor` wrote, `speed` what `benchmarks/classifier.py` did.
+    `floor` is what `training.floor` wrote, `misinformation` what `training.misinformation` did, `speed` what
+    `benchmarks/classifier.py` did.
 
     Raises:
         FileNotFoundError: the run has not been calibrated or evaluated.
@@ -52,6 +59,7 @@ def package(
         "figures": figures,
         "floor": json.loads(floor.read_text()) if floor else None,
         "speed": json.loads(speed.read_text()) if speed else None,
+        "misinformation": json.loads(misinformation.read_text()) if misinformation else None,
     }
     shutil.rmtree(out, ignore_errors=True)
     artifact = _write_served(run / DRAFT, held.artifact, served, out, about)
@@ -99,10 +107,18 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
     parser.add_argument("--floor", type=Path, help="what training.floor wrote")
     parser.add_argument("--speed", type=Path, help="what benchmarks/classifier.py wrote")
+    parser.add_argument("--misinformation", type=Path, help="what training.misinformation wrote")
     parser.add_argument("--out", type=Path, required=True, help=f"directory of the artifact ({MANIFEST})")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    package(arguments.run, arguments.examples, arguments.out, floor=arguments.floor, speed=arguments.speed)
+    package(
+        arguments.run,
+        arguments.examples,
+        arguments.out,
+        floor=arguments.floor,
+        speed=arguments.speed,
+        misinformation=arguments.misinformation,
+    )
 
 
 if __name__ == "__main__":
