@@ -110,12 +110,6 @@ def _load_part(name: str, device: str, on_batch: OnBatch | None, prevalence: dic
         raise ValueError(f"model: expected SOURCE[:LABEL,...][+SOURCE...], got {name!r}")
     source = found["source"]
     loaded = _load(source, device)
-    assumed: dict[str, float] = {}
-    if isinstance(loaded, HarmClassifier):
-        own = {label: prevalence.pop(label) for label in list(prevalence) if label in loaded.labels}
-        loaded = loaded.at_prevalence(own)
-        calibration = zip(loaded.labels, loaded.artifact.calibration, strict=True)
-        assumed = {label: platt.prevalence for label, platt in calibration}
     labels = tuple(found["labels"].split(",")) if found["labels"] else loaded.labels
     for label in labels:
         if label not in loaded.labels:
@@ -124,6 +118,13 @@ def _load_part(name: str, device: str, on_batch: OnBatch | None, prevalence: dic
                 f"{source}: expected a label that it scores, got {label!r}; nearest: {near}; "
                 f"it scores: {list(loaded.labels)}"
             )
+    assumed: dict[str, float] = {}
+    if isinstance(loaded, HarmClassifier):
+        loaded = loaded.at_prevalence(
+            {label: prevalence.pop(label) for label in list(prevalence) if label in labels}
+        )
+        calibration = zip(loaded.labels, loaded.artifact.calibration, strict=True)
+        assumed = {label: platt.prevalence for label, platt in calibration}
     return Part(partial(loaded, on_batch=on_batch), labels, assumed)
 
 

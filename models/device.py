@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,16 @@ def place(device: str = "auto") -> Placement:
 
     has_cuda = torch.cuda.is_available()
     chosen = ("cuda" if has_cuda else "cpu") if device == "auto" else device
-    kind = chosen.split(":")[0]
-    if kind not in {"cpu", "cuda"}:
+    kind, _, number = chosen.partition(":")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", chosen):
         raise ValueError(f'device: expected "auto", "cpu" or "cuda[:n]", got {device!r}')
     if kind == "cuda" and not has_cuda:
         raise ValueError(
             f"device: expected a device of this machine, got {device!r} but CUDA is not available"
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device: expected one of {torch.cuda.device_count()} CUDA devices from 0 on, got {device!r}"
         )
     fast = torch.cuda.is_bf16_supported() if kind == "cuda" else _cpu_has_bf16()
     placement = Placement(chosen, "bfloat16" if fast else "float32")

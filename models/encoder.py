@@ -6,11 +6,13 @@ for tests differ in their config alone. Two classes with the same weights under 
 transformers library expects of a model, for its pipelines, its Trainer and its files.
 """
 
+import inspect
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
+    MODEL_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
@@ -91,22 +93,31 @@ def register() -> None:
 
 
 def from_pretrained(source: str, n_labels: int) -> MultiLabelEncoder:
-    """A new head on the encoder at a local path or a hub id (the latter is downloaded).
+    """A new head on the encoder at a local path or a hub id (the latter is downloaded), in float32.
 
     Raises:
-        OSError: there is no such model.
+        OSError: there is no such model, or none with safetensors weights.
     """
-    encoder = AutoModel.from_pretrained(source, add_pooling_layer=False)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    encoder = AutoModel.from_pretrained(
+        source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **_no_pooler(config)
+    )
     return MultiLabelEncoder(encoder, int(encoder.config.hidden_size), n_labels)
 
 
 def from_config(config: dict[str, Any], n_labels: int) -> MultiLabelEncoder:
     """The same architecture with random weights, from the `config` that `config_of` gave."""
     settings = dict(config)
-    encoder = AutoModel.from_config(  # type: ignore[no-untyped-call]
-        AutoConfig.for_model(settings.pop("model_type"), **settings), add_pooling_layer=False
-    )
+    found = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    encoder = AutoModel.from_config(found, **_no_pooler(found))  # type: ignore[no-untyped-call]
     return MultiLabelEncoder(encoder, int(encoder.config.hidden_size), n_labels)
+
+
+def _no_pooler(config: PretrainedConfig) -> dict[str, bool]:
+    """The argument that leaves out the pooling layer, for architectures that have one."""
+    architecture: Any = MODEL_MAPPING[type(config)]
+    known = inspect.signature(architecture).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in known else {}
 
 
 def config_of(model: MultiLabelEncoder) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def as_transformers(source: str | Path = "bundled") -> tuple[HarmModel, PreTrain
     directory = artifact_directory(source)
     artifact = read_artifact(directory)
     model = HarmModel(_config(artifact))
+    if artifact.encoder.get("model_type") == "harm-bag":
+        raise ValueError(f"{directory}: expected a transformers encoder, got a fast model, which is none")
     weights = _calibrated_head(_network(read_weights(directory)), artifact)
     try:
         model.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})

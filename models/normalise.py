@@ -16,7 +16,7 @@ _LATIN = "A-Za-zÀ-ÖØ-öø-ɏ"
 
 _AMPERSAND = re.compile(r"&(?:(?:amp|#38|#x26);)+", re.IGNORECASE)  # escaped more than once
 _URL = re.compile(r"(?:https?://|www\.)\S+|\b(?:pic\.twitter\.com|t\.co|bit\.ly)/\S+", re.IGNORECASE)
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,255}\.[\w.-]+")
 _MASK = re.compile(r"[\[<{](?:url|link|e-?mail|ip|phone|number|repeat|allcaps)[\]>}]", re.IGNORECASE)
 _BARE_MASK = re.compile(r"\b(?:URL|HTTPURL)\b")
 _HANDLE = re.compile(r"(?:(?:(?<!\w)@\w+|[\[<](?:user|name|mention)[\]>])[\s:,]*)+", re.IGNORECASE)
@@ -69,7 +69,7 @@ _MASKED = re.compile(
 )
 _AT_SIGN_FOR_A = re.compile(r"(?<![\w@])@(?=ss(?:es|h[o0]les?|hats?|wipes?|clowns?)?\b)", re.IGNORECASE)
 _LEET_TOKEN = re.compile(
-    r"(?<![\w#@/.$-])(?=[A-Za-z0-9@$!]*[A-Za-z][013457@$!]+[A-Za-z])[A-Za-z0-9@$!]*[A-Za-z0-9](?![\w@$/-])"
+    r"(?<![\w#@/.$-])(?=[A-Za-z0-9@$!]{0,17}[A-Za-z][013457@$!]{1,17}[A-Za-z])[A-Za-z0-9@$!]{0,17}[A-Za-z0-9](?![\w@$/-])"
 )
 _LEET = str.maketrans("013457@$!", "oieastasi")
 # Products, times, ordinals, money, identifiers: digits that mean digits.

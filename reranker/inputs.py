@@ -144,5 +144,5 @@ def score_feed(feed: Feed, reading: Reading) -> Harms | None:
     """Scores by a model and ratings, with a progress bar; None where neither is named or nothing is there."""
     if feed.n == 0:
         return None
-    with progress("reading texts", len(set(feed.text.values))) as advance:
+    with told(), progress("reading texts", len(set(feed.text.values))) as advance:
         return Reranker(load_policy("uniform"), reading.scorer(advance)).score(feed)

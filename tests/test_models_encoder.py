@@ -3,9 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from models.encoder import HarmConfig, HarmModel, MultiLabelEncoder, from_config, register
+from models.encoder import (
+    HarmConfig,
+    HarmModel,
+    MultiLabelEncoder,
+    config_of,
+    from_config,
+    from_pretrained,
+    register,
+)
 
 TINY = {
     "bert": {
@@ -98,3 +106,22 @@ def test_saved_files_load_through_the_auto_classes(tmp_path: Path, dtype: str) -
             atol=1e-6 if dtype == "float32" else 0.1,
             rtol=0,
         )
+
+
+@pytest.mark.parametrize(
+    "model_type", ["bert", "distilbert", "modernbert", "deberta-v2", "electra", "roberta"]
+)
+def test_encoders_of_many_architectures_can_be_started_from(model_type: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 16, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    AutoModel.from_config(AutoConfig.for_model(model_type, **sizes, **special)).half().save_pretrained(
+        tmp_path
+    )
+    model = from_pretrained(str(tmp_path), 3).eval()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    again = from_config(config_of(model), 3).eval()
+    again.load_state_dict(model.state_dict())
+    ids = torch.tensor([[1, 5, 6, 2]])
+    with torch.inference_mode():
+        torch.testing.assert_close(model(ids, torch.ones_like(ids)), again(ids, torch.ones_like(ids)))

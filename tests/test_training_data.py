@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.examples import LabelledTexts
-from training.corpora import CORPORA, Corpus, read, read_annotations, read_claims, read_toxicity
+from training.corpora import CORPORA, UNDECIDED, Corpus, read, read_annotations, read_claims, read_toxicity
 from training.duplicates import near_duplicate_groups
-from training.prepare import describe, prepare
+from training.prepare import CONTRAST, describe, prepare
 from training.splits import assign_splits, sample_rows
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -157,7 +157,7 @@ def test_a_toxicity_set_keeps_the_labels_it_defines(tmp_path: Path) -> None:
     assert not dropped.target
 
 
-def test_claims_lose_their_style_and_doubtful_ones_their_weight(tmp_path: Path) -> None:
+def test_claims_lose_their_style_and_undecidable_ones_are_taught_the_base_rate(tmp_path: Path) -> None:
     table = pa.table(
         {
             "id": ["a", "b"],
@@ -173,8 +173,29 @@ def test_claims_lose_their_style_and_doubtful_ones_their_weight(tmp_path: Path) 
     pq.write_table(table, tmp_path / "c.parquet")
     rows = read(Corpus("c", "c.parquet", "MIT", "train", read_claims, source="s"), tmp_path)
     assert rows.text == ["the moon is cheese", "rain fell"]
-    np.testing.assert_allclose(rows.target["misinformation"], [1.0, 0.35])
-    np.testing.assert_allclose(rows.weight["misinformation"], [1.0, 0.06])
+    np.testing.assert_allclose(rows.target["misinformation"], [1.0, UNDECIDED])
+    np.testing.assert_allclose(rows.weight["misinformation"], [1.0, 0.5])
+
+
+def test_the_sentences_of_the_project_join_and_count_less() -> None:
+    rows = read(CONTRAST, Path())
+    weight = np.unique(rows.weight["toxicity"])
+    assert weight.max() == CONTRAST.weight < 1
+    assert len(rows.text) > 4000
+
+
+def test_a_training_row_is_visited_as_often_as_its_corpus_says(tmp_path: Path) -> None:
+    texts = [sentence(i) for i in range(60)]
+    pq.write_table(toxicity_table(texts, [float(i % 2) for i in range(60)]), tmp_path / "t.parquet")
+    corpus = Corpus("t", "t.parquet", "MIT", "train", read_toxicity, train_rows=50, passes=3)
+    found = prepare(tmp_path, corpora=(corpus,))
+    _, counts = np.unique(
+        [text for text, split in zip(found.text, found.split, strict=True) if split == "train"],
+        return_counts=True,
+    )
+    assert (counts == 3).all()
+    held = [text for text, split in zip(found.text, found.split, strict=True) if split != "train"]
+    assert len(held) == len(set(held))
 
 
 def test_a_missing_set_is_named(tmp_path: Path) -> None:

@@ -23,12 +23,15 @@ from models.calibration import UNCALIBRATED, Platt, calibrated_log_odds, fit_pla
 from models.classifier import HarmClassifier, familiarity_of
 from models.examples import LabelledTexts
 from models.familiarity import fit_distance
+from models.taxonomy import label as taxonomy_label
+from training.command import run_command
 from training.features import pooled_features
 from training.provenance import sha256_of
 
 _log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+CALIBRATED_ON = ("dev", "natural_dev")
 DRAFT, LOGITS = "draft", "logits.safetensors"
 
 FAMILIAR_SHARE = 0.95
@@ -73,13 +76,26 @@ def read_plan(path: Path) -> dict[str, LabelPlan]:
     if found.get("schema") != SCHEMA_VERSION:
         raise ValueError(f"{path}: schema: expected {SCHEMA_VERSION}, got {found.get('schema')!r}")
     plan = {}
-    for label, entry in found["label"].items():
-        if not {"sources"} <= set(entry) <= {"sources", "split", "prevalence"}:
+    for label, entry in found.get("label", {}).items():
+        if not {"sources"} <= set(entry) <= {"sources", "split", "prevalence"} or isinstance(
+            entry["sources"], str
+        ):
             raise ValueError(
-                f"{path}: label.{label}: expected sources[, split, prevalence], got {sorted(entry)}"
+                f"{path}: label.{label}: expected a list of sources[, split, prevalence], got {sorted(entry)}"
             )
-        plan[label] = LabelPlan(**(entry | {"sources": tuple(entry["sources"])}))
+        plan[label] = _checked(LabelPlan(**(entry | {"sources": tuple(entry["sources"])})), path, label)
     return plan
+
+
+def _checked(entry: LabelPlan, path: Path, name: str) -> LabelPlan:
+    taxonomy_label(name)
+    if entry.prevalence is not None and not 0 < entry.prevalence < 1:
+        raise ValueError(
+            f"{path}: label.{name}.prevalence: expected a number in (0, 1), got {entry.prevalence}"
+        )
+    if entry.split not in CALIBRATED_ON:
+        raise ValueError(f"{path}: label.{name}.split: expected one of {CALIBRATED_ON}, got {entry.split!r}")
+    return entry
 
 
 def fit(logits: NDArray[np.float64], texts: LabelledTexts, plan: dict[str, LabelPlan]) -> dict[str, Platt]:
@@ -145,9 +161,9 @@ def distance_weights(
     run: Path, texts: LabelledTexts, *, device: str = "auto"
 ) -> dict[str, NDArray[np.float32]]:
     """The weights that measure how far a text is from those of split "train" (see models.familiarity)."""
-    rows = np.flatnonzero(texts.split == "train")
-    rows = np.unique(rows)[:: max(1, len(rows) // DISTANCE_TEXTS)]
-    whitening, offset = fit_distance(pooled_features(run, [texts.text[int(i)] for i in rows], device=device))
+    distinct = sorted({texts.text[int(i)] for i in np.flatnonzero(texts.split == "train")})
+    chosen = np.random.default_rng(0).permutation(len(distinct))[:DISTANCE_TEXTS]
+    whitening, offset = fit_distance(pooled_features(run, [distinct[int(i)] for i in chosen], device=device))
     return {
         "familiarity.weight": whitening.astype(np.float32),
         "familiarity.bias": offset.astype(np.float32),
@@ -225,4 +241,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -30,6 +30,7 @@ from models.classifier import HarmClassifier
 from models.device import quiet_memory
 from models.examples import LabelledTexts
 from training.batches import tokenize
+from training.command import run_command
 from training.loss import balanced_weights
 from training.provenance import commit, sha256_of, versions
 from training.student import Student, StudentConfig, fit_student, student_logits
@@ -198,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

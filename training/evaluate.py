@@ -19,6 +19,7 @@ from models.calibration import calibrated_log_odds
 from models.classifier import HarmClassifier, familiarity_of
 from training.annotated import evaluate_annotated
 from training.calibrate import DRAFT, Held, LabelPlan, held_out, read_plan
+from training.command import run_command
 from training.evidence import evaluate_calibration, evaluate_label, refusal
 from training.fairness import pair_gap, read_identity_texts, read_sentence_pairs, term_table
 from training.functional import functional_table, read_cases
@@ -63,6 +64,7 @@ def evaluate(
     }
     agreement = data / "annotations/agreement.json" if data else None
     found: dict[str, Any] = {
+        "draft": held.artifact.digest,
         "labels": labels,
         "annotated": evaluate_annotated(log_odds, texts, agreement),
         "shift": evaluate_shift(log_odds, texts, prevalence),
@@ -178,4 +180,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

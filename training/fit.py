@@ -144,7 +144,7 @@ class _Loop:
         return tokenize(text, self.tokenizer, max_tokens=self.config.max_tokens, pad_id=self.pad_id)
 
     def _step(self, step: int, tokens: Tokens, rows: NDArray[np.int64]) -> None:
-        torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout does not depend on interruptions
+        self._seed(step)
         _set_learning_rates(self.config, self.optimizer, step / self.n_steps)
         process, n_processes = self.accelerator.process_index, self.accelerator.num_processes
         own = rows[process::n_processes]
@@ -160,6 +160,8 @@ class _Loop:
             logits = self.wrapped(ids, mask)
         target, weight = (part[own].to(self.accelerator.device) for part in (self.target, self.weight))
         loss = masked_loss(logits, target, weight, n_texts=1) * scale
+        if not math.isfinite(float(loss.detach())):
+            raise ValueError(f"step {step}: expected a finite loss, got {float(loss.detach())}")
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.gradient_clip)
@@ -167,6 +169,11 @@ class _Loop:
         self.progressed.losses.append(float(self.accelerator.reduce(loss.detach(), reduction="mean")))
         self.progressed.step = step + 1
         self._keep(step + 1)
+
+    def _seed(self, step: int) -> None:
+        """Dropout depends on the step and the process, not on interruptions."""
+        own = step * self.accelerator.num_processes + self.accelerator.process_index
+        torch.manual_seed(self.config.seed * 1_000_003 + own)
 
     def _keep(self, step: int) -> None:
         """Measures and saves when it is time."""
@@ -188,7 +195,8 @@ class _Loop:
             logits = dev_logits(self.model, self.dev_tokens, str(self.accelerator.device))
             score = mean_auroc(logits, self.dev)
         score = float(self.accelerator.gather(torch.tensor([score], device=self.accelerator.device))[0])
-        better = math.isnan(score) or score >= max((value for _, value in self.progressed.dev), default=0.0)
+        known = [value for _, value in self.progressed.dev if not math.isnan(value)]
+        better = not known if math.isnan(score) else score >= max(known, default=0.0)
         self.progressed.dev.append((step, score))
         _log.info("step %d: dev %.4f", step, score)
         if better and self.accelerator.is_main_process:
@@ -196,7 +204,9 @@ class _Loop:
 
     def _has_stopped(self) -> bool:
         values = [value for _, value in self.progressed.dev]
-        return bool(values) and len(values) - 1 - int(np.argmax(values)) >= self.config.patience
+        if np.isnan(values).all():
+            return False
+        return len(values) - 1 - int(np.nanargmax(values)) >= self.config.patience
 
 
 def _quicken(model: MultiLabelEncoder, dropout: float, device: str) -> None:

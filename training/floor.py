@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.examples import LabelledTexts
+from training.command import run_command
 from training.evidence import evaluate_label
 from training.metrics import auroc, average_precision
 
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

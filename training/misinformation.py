@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.examples import LabelledTexts
+from training.command import run_command
 from training.corpora import CORPORA
 from training.floor import style
 from training.metrics import auroc
@@ -168,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

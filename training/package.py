@@ -19,6 +19,7 @@ from models.artifact import MANIFEST, TOKENIZER, Artifact, read_weights, write_a
 from models.classifier import HarmClassifier
 from training.calibrate import DRAFT, Held, held_out
 from training.card import write_card
+from training.command import run_command
 from training.evaluate import EVALUATION
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ def package(
         raise FileNotFoundError(f"{run / EVALUATION}: expected what training.evaluate writes, got none")
     figures = json.loads((run / EVALUATION).read_text())
     held = held_out(run, examples)
+    if figures["draft"] != held.artifact.digest:
+        raise ValueError(f"{run / EVALUATION}: expected figures of the draft, got older ones: evaluate again")
     served = tuple(label for label in held.artifact.labels if figures["labels"][label]["refusal"] is None)
     if not served:
         raise ValueError(f"{run}: expected a label with enough evidence, got none")
@@ -61,6 +64,8 @@ def package(
         "speed": json.loads(speed.read_text()) if speed else None,
         "misinformation": json.loads(misinformation.read_text()) if misinformation else None,
     }
+    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise ValueError(f"{out}: expected a new directory or a classifier to replace, got other files")
     shutil.rmtree(out, ignore_errors=True)
     artifact = _write_served(run / DRAFT, held.artifact, served, out, about)
     figures["largest_change_by_packaging"] = _largest_change(out, held)
@@ -122,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

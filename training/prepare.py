@@ -16,6 +16,7 @@ import numpy as np
 
 from models.examples import LabelledTexts
 from models.taxonomy import LABELS
+from training.command import run_command
 from training.contrast import DATA as WRITTEN
 from training.contrast import contrast_rows
 from training.corpora import CORPORA, Corpus, Rows, read
@@ -50,8 +51,8 @@ def prepare(
 ) -> LabelledTexts:
     """All corpora as one set of columns, split by near-duplicate group and sampled per corpus.
 
-    Training, dev and unseen rows are sampled with present labels favoured; test rows and the rows of
-    natural prevalence are not. Own texts keep the splits that they state, and are all kept unless they
+    Training and dev rows are sampled with present labels favoured; test and unseen rows and those
+    of natural prevalence are not. Own texts keep the splits that they state, and are all kept unless they
     repeat a text of another split. Without `data` there are own texts alone.
     """
     corpora = corpora if data is not None else ()
@@ -162,4 +163,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

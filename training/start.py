@@ -46,6 +46,8 @@ def _trained(
     known: tuple[str, ...],
     labels: tuple[str, ...],
 ) -> tuple[MultiLabelEncoder, Tokenizer]:
+    if encoder.get("model_type") == "harm-bag":
+        raise ValueError(f"{directory}: expected an encoder to start from, got a fast model: distil it anew")
     model = from_config(encoder, len(labels))
     found = {name: value for name, value in weights.items() if name.startswith("encoder.")}
     for name, fresh in model.head.state_dict().items():

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from models.device import quiet_memory
 from models.encoder import config_of
 from models.examples import LabelledTexts
+from training.command import run_command
 from training.config import TrainConfig
 from training.curves import write_curves
 from training.fit import Fit, fit
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
