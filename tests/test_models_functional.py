@@ -7,8 +7,8 @@ from models.classifier import HarmClassifier
 from training.functional import functional_table, read_cases
 
 CASES = Path(__file__).parent / "data" / "functional_cases.jsonl"
-FLOOR_AUROC = 0.76
-FLOOR_PAIR_ACCURACY = 0.83
+FLOOR_AUROC = 0.80
+FLOOR_PAIR_ACCURACY = 0.87
 
 
 @pytest.fixture(scope="module")

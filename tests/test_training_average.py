@@ -51,7 +51,9 @@ def run(folder: Path, seed: int, labels: tuple[str, ...], hidden: int = 8) -> Pa
 
 def test_the_weights_are_the_mean_and_the_lineage_is_kept(tmp_path: Path) -> None:
     labelled(["a b", "c", "d"], ["train", "test", "dev"]).write(tmp_path / "e.parquet")
-    (tmp_path / "e.json").write_text("{}")
+    entry = {"licence": "MIT", "role": "unseen", "rows": {"unseen": 1}}
+    (tmp_path / "e.json").write_text(json.dumps({"s": entry, "web": entry}))
+    (tmp_path / "older.json").write_text(json.dumps({"web": entry | {"role": "train", "rows": {"train": 7}}}))
     labelled(["C!", "other"], ["train", "dev"]).write(tmp_path / "older.parquet")
     runs = [run(tmp_path / "one", 1, ("toxicity", "humor")), run(tmp_path / "two", 2, ("humor",))]
     average(runs, tmp_path / "e.parquet", [tmp_path / "older.parquet"], tmp_path / "mean")
@@ -63,13 +65,19 @@ def test_the_weights_are_the_mean_and_the_lineage_is_kept(tmp_path: Path) -> Non
     about = json.loads((tmp_path / "mean" / "training.json").read_text())
     assert [part["n_texts"] for part in about["averaged"]] == [1, 2]
     assert about["seconds"] == 20
+    data = json.loads((tmp_path / "mean" / "examples.json").read_text())
+    assert data["s"]["rows"] == {"dev": 1, "train": 1}
+    assert (data["web"]["role"], data["web"]["rows"]) == ("train", {"train": 7})
     assert LabelledTexts.read(tmp_path / "mean" / "examples.parquet").text == ["a b", "d"]
 
 
 def test_a_held_out_text_that_was_trained_on_elsewhere_is_dropped() -> None:
     texts = labelled(["Seen, once.", "new", "seen once", "seen once"], ["test", "test", "train", "unseen"])
     left = without_seen(texts, [labelled(["seen once", "new"], ["train", "test"])])
-    assert left.text == ["new", "seen once", "seen once"]
+    assert left.text == ["new", "seen once"]
+    many = labelled([f"t{i}" for i in range(10)], ["unseen"] * 10)
+    assert without_seen(many, [labelled(["t0"], ["train"])]).n == 0
+    assert without_seen(many, [labelled(["t0"], ["dev"])]).n == 10
 
 
 def test_runs_that_do_not_fit_are_refused(tmp_path: Path) -> None:

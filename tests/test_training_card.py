@@ -210,12 +210,17 @@ def test_the_start_is_named_and_an_earlier_training_is_counted(
 
 def test_the_commands_are_those_that_exist(tmp_path: Path) -> None:
     about = complete()
-    del about["misinformation"]
+    part = {key: about["training"][key] for key in ("commit", "config_digest", "examples_sha256", "n_texts")}
+    about["training"]["averaged"] = [part | {"name": "first"}, part]
     commands = card(about, tmp_path).split("```console\n")[1].split("\n```")[0]
     wanted = re.findall(r"-m (training\.\w+) (.*)", commands)
     assert [name for name, _ in wanted] == [
-        f"training.{name}" for name in ("prepare", "train", "calibrate", "evaluate", "floor", "package")
+        f"training.{name}"
+        for name in (
+            *("prepare", "train", "average", "calibrate", "evaluate", "floor", "misinformation", "package"),
+        )
     ]
+    assert "One of 2 averaged runs (first)" in card(about, tmp_path)
     for name, options in wanted:
         source = Path(__file__).parents[1].joinpath(*name.split(".")).with_suffix(".py").read_text()
         for option in re.findall(r"--[a-z]+", options):

@@ -118,6 +118,7 @@ def _commands(artifact: Artifact) -> str:
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items())
     lines = [
         *(f"The earlier training: {_settings(run)}." for run in _trainings(training)[:-1]),
+        *(_one_of(part, len(training["averaged"])) for part in training.get("averaged", [])),
         f"{_settings(training)}.",
         f"Started from {starting_point(training)}. {_stop(training)}Versions: {versions}.",
         "All figures are of the int8 weights. The largest change of a probability between measuring and "
@@ -129,6 +130,21 @@ def _commands(artifact: Artifact) -> str:
         "`training/configs`, ENCODER is what the training started from.",
         "```console\n" + "\n".join(_steps(about, artifact.name)) + "\n```",
         "\n".join(f"- {line}" for line in lines),
+    )
+
+
+_AVERAGE = (
+    "python -m training.average --runs EARLIER RUN --examples EXAMPLES.parquet --seen EARLIER.parquet "
+    "--out RUN2  # and RUN2, with its examples, from here on"
+)
+
+
+def _one_of(part: dict[str, Any], n: int) -> str:
+    """One of the runs whose weights were averaged."""
+    return (
+        f"One of {n} averaged runs{' (' + part['name'] + ')' if 'name' in part else ''}: {part['n_texts']:,} "
+        f"texts, commit {part['commit']}, examples `{part['examples_sha256'][:12]}`, config "
+        f"`{part['config_digest'][:12]}`"
     )
 
 
@@ -178,6 +194,7 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
     return [
         f"python -m training.prepare{_texts(about['data'])} --out EXAMPLES.parquet",
         train,
+        *([_AVERAGE] if training.get("averaged") else []),
         "python -m training.calibrate --run RUN --examples EXAMPLES.parquet --plan PLAN",
         f"python -m training.evaluate --run RUN --examples EXAMPLES.parquet --plan PLAN{data}{cases}",
         *(command for _, command in present),
