@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from models.calibration import calibrated
 from models.examples import LabelledTexts
 from training.calibrate import LabelPlan, fit, read_plan
-from training.evaluate import evaluate_calibration, evaluate_groups, evaluate_label, probabilities, refusal
+from training.evidence import evaluate_calibration, evaluate_label, refusal
 from training.metrics import auroc, auroc_error, average_precision, within_source
+from training.natural import evaluate_groups
 
 PLAN = Path(__file__).parents[1] / "training" / "configs" / "calibration-en.toml"
 
@@ -61,7 +63,11 @@ def part(value: float | None, n: int) -> dict:
     [
         (part(0.9, 50), part(0.8, 50), None),
         (part(0.9, 50), part(0.4, 5), None),
-        (part(0.9, 19), part(0.8, 50), "19 positives"),
+        (part(0.4, 13), part(0.8, 50), None),
+        (part(0.9, 13), part(0.8, 7), None),
+        (part(0.9, 12), part(None, 0), "12 positives on held-out texts, fewer than 20"),
+        (part(0.62, 13), part(0.7, 13), None),
+        (part(0.6, 19), part(0.7, 13), "AUROC 0.641 on all held-out texts"),
         (part(0.6, 50), part(0.8, 50), "AUROC 0.600 on held-out"),
         (part(0.9, 50), part(0.64, 20), "AUROC 0.640 on unseen"),
     ],
@@ -93,7 +99,7 @@ def test_calibration_on_development_rows_holds_on_test_rows() -> None:
     texts, logits = synthetic()
     plan = {"toxicity": LabelPlan(("x/", "y"))}
     fitted = fit(3 * logits + 2, texts, plan)
-    p = probabilities(3 * logits + 2, texts.labels, fitted)["toxicity"]
+    p = calibrated(3 * logits + 2, [fitted["toxicity"]])[0][:, 0].astype(np.float64)
     found = evaluate_calibration(p, texts, "toxicity", plan["toxicity"])
     assert found["ece"] < 0.03
     assert found["brier"] < found["brier_of_prevalence"]
@@ -118,7 +124,18 @@ def test_the_shipped_plan_is_read_and_a_bad_one_refused(tmp_path: Path) -> None:
     assert plan["toxicity"].prevalence is None
     assert plan["toxicity"].test_split == "natural_test"
     (tmp_path / "p.toml").write_text('schema = 1\n[label.toxicity]\nsources = ["a"]\nshare = 0.1\n')
-    with pytest.raises(ValueError, match=r"label\.toxicity: expected sources"):
+    with pytest.raises(ValueError, match=r"label\.toxicity: expected a list of sources"):
+        read_plan(tmp_path / "p.toml")
+    for line, message in (
+        ('sources = "a"', "expected a list of sources"),
+        ('sources = ["a"]\nprevalence = 2', r"prevalence: expected a number in \(0, 1\), got 2"),
+        ('sources = ["a"]\nsplit = "test"', r"split: expected one of .*, got 'test'"),
+    ):
+        (tmp_path / "p.toml").write_text(f"schema = 1\n[label.toxicity]\n{line}\n")
+        with pytest.raises(ValueError, match=message):
+            read_plan(tmp_path / "p.toml")
+    (tmp_path / "p.toml").write_text('schema = 1\n[label.toxicty]\nsources = ["a"]\n')
+    with pytest.raises(ValueError, match="got 'toxicty'"):
         read_plan(tmp_path / "p.toml")
     (tmp_path / "p.toml").write_text("schema = 2\n")
     with pytest.raises(ValueError, match="schema: expected 1, got 2"):

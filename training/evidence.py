@@ -54,14 +54,22 @@ def evaluate_calibration(
 def refusal(figures: dict[str, Any]) -> str | None:
     """Why a label may not be served, or None: it may.
 
-    It needs a test AUROC within sources of at least 0.65 over at least 20 positives, and the same on unseen
-    sources where these hold 20 positives.
+    It needs 20 positives among held-out texts, those of unseen sources included, and an AUROC within
+    sources of at least 0.65: in each of the two parts that holds 20 positives, or else in both together.
     """
-    for part, name in (("in_domain", "held-out texts of the training sources"), ("unseen", "unseen sources")):
-        found = figures[part]
-        enough = found["n_positive_compared"] >= MIN_POSITIVE
-        if part == "in_domain" and not enough:
-            return f"{found['n_positive_compared']} positives on {name}, fewer than {MIN_POSITIVE}"
-        if enough and found["auroc"] < MIN_AUROC:
-            return f"AUROC {found['auroc']:.3f} on {name}, below {MIN_AUROC}"
+    parts = {
+        "held-out texts of the training sources": figures["in_domain"],
+        "unseen sources": figures["unseen"],
+    }
+    counts = {name: part["n_positive_compared"] for name, part in parts.items()}
+    total = sum(counts.values())
+    if total < MIN_POSITIVE:
+        return f"{total} positives on held-out texts, fewer than {MIN_POSITIVE}"
+    judged = {name: part["auroc"] for name, part in parts.items() if counts[name] >= MIN_POSITIVE}
+    if not judged:
+        sums = sum(part["auroc"] * counts[name] for name, part in parts.items() if counts[name])
+        judged = {"all held-out texts": sums / total}
+    for name, value in judged.items():
+        if value < MIN_AUROC:
+            return f"AUROC {value:.3f} on {name}, below {MIN_AUROC}"
     return None
