@@ -244,9 +244,7 @@ def test_training_stops_when_dev_no_longer_improves(encoder: Path, tmp_path: Pat
     assert len(scores) - 1 - int(np.argmax(scores)) == 2
 
 
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> None:
@@ -254,7 +252,7 @@ def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> N
     labelled(122, dev=40).write(tmp_path / "e.parquet")  # 82 rows: the last batch of 4 holds 2
     (tmp_path / "c.toml").write_text(config_text(dropout=0.0, gradient_clip=100.0))
     arguments = ["--config", tmp_path / "c.toml", "--examples", tmp_path / "e.parquet", "--encoder", encoder]
-    for name, how in (("one", []), ("torchrun", TORCHRUN), ("accelerate", ACCELERATE)):
+    for name, how in (("one", []), ("torchrun", TORCHRUN)):
         command = [sys.executable, *how, "-m", "training.train", *map(str, arguments), "--device", "cpu"]
         done = subprocess.run(
             [*command, "--out", str(tmp_path / name)],
@@ -263,11 +261,12 @@ def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> N
             capture_output=True,
             text=True,
             check=False,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr[-2000:]
     one = json.loads((tmp_path / "one" / "training.json").read_text())
     weights = load_file(tmp_path / "one" / "model.safetensors")
-    for name in ("torchrun", "accelerate"):
+    for name in ("torchrun",):
         two = json.loads((tmp_path / name / "training.json").read_text())
         assert (one["n_processes"], two["n_processes"]) == (1, 2)
         np.testing.assert_allclose(one["losses"], two["losses"], atol=0.02)
