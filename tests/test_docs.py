@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from models.bundled import BUNDLED, artifact_directory
 from reranker.assembly import feed_from_columns
 from reranker.presets import preset_names
 from reranker.writing import write_feed
@@ -59,6 +62,7 @@ def test_the_readmes_code_runs(tmp_path: Path) -> None:
     assert run_code_of(ROOT / "README.md", tmp_path).startswith("['a', 'b']")
 
 
-def test_the_cards_code_runs(tmp_path: Path) -> None:
-    (card,) = (ROOT / "models" / "pretrained").glob("*/README.md")
+@pytest.mark.parametrize("name", sorted(BUNDLED))
+def test_the_cards_code_runs(tmp_path: Path, name: str) -> None:
+    card = artifact_directory(name) / "README.md"
     assert "array([0.0" in run_code_of(card, tmp_path)

@@ -284,6 +284,6 @@ def test_a_stated_prevalence_reaches_the_scores(feeds: tuple[Path, Path], tmp_pa
     out = tmp_path / "common.parquet", tmp_path / "rare.parquet"
     for path, share in zip(out, ("0.3", "0.001"), strict=True):
         assert run("score", feeds[0], "--prevalence", f"toxicity={share}", "-o", path) == 0
-    common, rare = (pq.read_table(path)["probability.toxicity"].drop_null().to_numpy() for path in out)
+    common, rare = (pq.read_table(path)["p_toxicity"].drop_null().to_numpy() for path in out)
     assert (common >= rare).all()
     assert common.mean() > 3 * rare.mean()
