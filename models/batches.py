@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+_PADDED_TO = 8
+
 Ids = Sequence[Sequence[int]]
 Forward = Callable[[Ids], NDArray[np.float64]]
 
@@ -23,6 +25,20 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.intp]]
         batches.append(order[start : start + n])
         start += n
     return batches
+
+
+def padded(ids: Ids, pad_id: int, max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (n, t) and the mask (n, t), int64, of n texts of at most `max_tokens` tokens.
+
+    t is the length of the longest, up to a multiple of 8 where a model of `max_tokens` can read as much.
+    """
+    longest = -(-max(len(entry) for entry in ids) // _PADDED_TO) * _PADDED_TO
+    tokens = np.full((len(ids), min(longest, max_tokens)), pad_id, dtype=np.int64)
+    mask = np.zeros_like(tokens)
+    for i, entry in enumerate(ids):
+        tokens[i, : len(entry)] = entry
+        mask[i, : len(entry)] = 1
+    return torch.from_numpy(tokens), torch.from_numpy(mask)
 
 
 def within_memory(forward: Forward, ids: Ids) -> NDArray[np.float64]:

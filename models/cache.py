@@ -1,8 +1,9 @@
 """`ScoreCache`: scores by the content that they were made of, kept in one SQLite file.
 
-A key is the sha256 of everything that decides a row of scores: the model's name (it carries the digest of the
-weights), its labels, what else the caller says decides them, and the post's text, language and links as they
-came. Not the normalised text: a scorer may read more than that, and normalising costs more than a lookup.
+A key is the sha256 of everything that decides a row of scores: the version of the code that reads, the
+model's name (it carries the digest of the weights), its labels, what else the caller says decides them, and
+the post's text, language and links as they came. Not the normalised text: a scorer may read more than that,
+and normalising costs more than a lookup.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scores import Content, HarmScores, Scorer
+from models.scores import READING_VERSION, Content, HarmScores, Scorer
 
 MAX_ROWS = 2_000_000
 SCHEMA = 1
@@ -151,7 +152,7 @@ def cached(scorer: Scorer, cache: ScoreCache, *, decided_by: str = "") -> Scorer
     """
     nothing = scorer(Content.of_texts([]))
     labels, model = nothing.labels, nothing.model
-    head = hashlib.sha256(json.dumps([model, labels, decided_by]).encode())
+    head = hashlib.sha256(json.dumps([READING_VERSION, model, labels, decided_by]).encode())
 
     def score(content: Content) -> HarmScores:
         keys = _keys(head, content)
@@ -161,7 +162,7 @@ def cached(scorer: Scorer, cache: ScoreCache, *, decided_by: str = "") -> Scorer
             if key not in found:
                 row_of.setdefault(key, row)
         if row_of:
-            fresh = scorer(_rows(content, list(row_of.values())))
+            fresh = scorer(content.take(list(row_of.values())))
             values = _packed(fresh)
             found.update(zip(row_of, values, strict=True))
             kept = fresh.scored.tolist()
@@ -182,14 +183,6 @@ def _keys(head: "hashlib._Hash", content: Content) -> list[bytes]:
             digest.update(encoded)
         keys.append(digest.digest())
     return keys
-
-
-def _rows(content: Content, rows: Sequence[int]) -> Content:
-    return Content(
-        text=[content.text[row] for row in rows],
-        language=[content.language[row] for row in rows],
-        urls=[content.urls[row] for row in rows],
-    )
 
 
 def _packed(scores: HarmScores) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Calibration of a logit into a probability, with the uncertainty of the fit (numpy only).
+"""Calibration of a logit into a probability, with the uncertainty of the fit (numpy and scipy only).
 
 Training sets hold far more harm than a feed does, so a raw probability is far too high. The fit can be
 re-weighted to a stated prevalence; what was stated is kept beside the coefficients.
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 
@@ -46,10 +47,36 @@ class Platt:
         Source: M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the outputs of a classifier to new
         a priori probabilities", 2002, eq. 2.4.
         """
-        if not 0 < prevalence < 1:
-            raise ValueError(f"prevalence: expected a number in (0, 1), got {prevalence}")
+        _check_prevalence(prevalence)
         moved = _log_odds(prevalence) - _log_odds(self.prevalence)
         return replace(self, intercept=self.intercept + moved, prevalence=prevalence, is_stated=True)
+
+    def at_prevalence_of(
+        self, prevalence: float, logit: Floats, familiarity: Floats | None = None
+    ) -> "Platt":
+        """The calibration for a feed of which `logit` (n,) is a random sample, and in which this share is so.
+
+        The intercept under which the mean probability of the sample is the prevalence. Unlike
+        `at_prevalence` it holds where harmless posts look more harmful than those of the calibration, as on a
+        rougher platform; it keeps the slope, and so the order. `familiarity` (n,) is that of `calibrated`.
+
+        Raises:
+            ValueError: the prevalence is not in (0, 1), or the sample is empty.
+        """
+        if not len(logit):
+            raise ValueError("sample: expected at least one text that can be judged, got none")
+        _check_prevalence(prevalence)
+        moved = replace(self, prevalence=prevalence, is_stated=True)
+        base, reach = _log_odds(prevalence), 1.0 + float(np.abs(self.slope * logit).max())
+
+        def excess(intercept: float) -> float:
+            column = [replace(moved, intercept=intercept)]
+            return (
+                float(_sigmoid(calibrated_log_odds(logit[:, None], column, familiarity)).mean()) - prevalence
+            )
+
+        # At the ends every log-odds is on one side of the base rate.
+        return replace(moved, intercept=float(brentq(excess, base - reach, base + reach)))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict with the fields of this class."""
@@ -90,8 +117,8 @@ def fit_platt(
         raise ValueError(f"present: expected positives and negatives, got {n_positive} of {n}")
     if not np.isfinite(logit).all():
         raise ValueError(f"logit: expected finite numbers, got {logit[~np.isfinite(logit)][0]}")
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise ValueError(f"prevalence: expected a number in (0, 1), got {prevalence}")
+    if prevalence is not None:
+        _check_prevalence(prevalence)
     share = n_positive / n
     aim = share if prevalence is None else prevalence
     weight = prevalence_weights(present, aim)
@@ -196,6 +223,11 @@ def _bin_of(probability: Floats, weight: Floats, bins: int) -> NDArray[np.int64]
     bin_of = np.empty(len(order), dtype=np.int64)
     bin_of[order] = np.minimum((reached * bins - 1e-9).astype(int), bins - 1)
     return bin_of
+
+
+def _check_prevalence(prevalence: float) -> None:
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence: expected a number in (0, 1), got {prevalence}")
 
 
 def _log_odds(p: float) -> float:

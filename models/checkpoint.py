@@ -6,7 +6,6 @@ are incomplete is refused. The probabilities are the checkpoint's own: nobody ca
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from safetensors import SafetensorError
 from scipy.special import expit, softmax
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from models.batches import token_batches, within_memory
+from models.batches import padded, token_batches, within_memory
+from models.bundled import is_hub_id
 from models.device import Placement, place
 from models.label_map import Activation, LabelMap, template
 from models.scores import Content, HarmScores
@@ -26,9 +26,6 @@ from models.windows import windowed, windows
 
 UNCALIBRATED_CONFIDENCE = 0.5
 """Of every score of a foreign checkpoint: demotion trusts it half as much as a certain estimate."""
-
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_PADDED_TO = 8
 
 
 class CheckpointScorer:
@@ -58,9 +55,9 @@ class CheckpointScorer:
             ValueError: the map is missing (the message has one to fill in) or does not fit, the weights
                 are incomplete or need code of their own, or the device is not there.
         """
-        source = str(source)
-        if not Path(source).is_dir() and not _HUB_ID.fullmatch(source):
+        if not Path(source).is_dir() and not is_hub_id(source):
             raise FileNotFoundError(f"{source}: expected a directory or a hub id (owner/name), got neither")
+        source = str(source)
         placement = place(device)
         config = _told(source, AutoConfig.from_pretrained, trust_remote_code=False)
         theirs = _labels_of(config)
@@ -119,20 +116,11 @@ class CheckpointScorer:
         return found
 
     def _logits(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """float64 (n, C) of one batch, padded to a multiple of 8 where the model can read as much."""
-        longest = -(-max(len(entry) for entry in ids) // _PADDED_TO) * _PADDED_TO
-        longest = min(longest, self._map.max_tokens)
-        padded = np.full((len(ids), longest), self._pad_id, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        for i, entry in enumerate(ids):
-            padded[i, : len(entry)] = entry
-            mask[i, : len(entry)] = 1
+        """float64 (n, C) of one batch."""
+        tokens, mask = padded(ids, self._pad_id, self._map.max_tokens)
         device = self._placement.device
         with torch.inference_mode():
-            found = self._model(
-                input_ids=torch.from_numpy(padded).to(device),
-                attention_mask=torch.from_numpy(mask).to(device),
-            ).logits
+            found = self._model(input_ids=tokens.to(device), attention_mask=mask.to(device)).logits
         return np.asarray(found.double().cpu().numpy())
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from models.artifact import TOKENIZER, Artifact, read_artifact
 from models.bundled import artifact_directory
-from models.calibration import calibrated
+from models.calibration import Platt, calibrated
 from models.device import place, quiet_memory
 from models.emoji import with_emoji_words
 from models.familiarity import familiarity
@@ -27,6 +27,8 @@ from models.windows import windowed, windows
 if TYPE_CHECKING:
     from models.bag import BagModel
     from models.forward import LogitModel
+
+MIN_SAMPLE = 100
 
 _CHUNK = 16_384  # posts held at once beside the scores
 
@@ -48,12 +50,12 @@ class HarmClassifier:
         device: str = "auto",
         *,
         prevalence: Mapping[str, float] | None = None,
+        sample: Sequence[str | None] | None = None,
     ) -> "HarmClassifier":
         """A classifier that comes with the package ("bundled", "bundled-fast"), or the one in a directory.
 
         The fast one runs on the CPU whatever the device. `prevalence` gives the share of posts of the
-        feed that have a label; where it differs from what the classifier was calibrated to, the
-        probabilities move with it.
+        feed that have a label, and `sample` texts of posts drawn from it at random: see `at_prevalence`.
 
         Raises:
             FileNotFoundError: there is no classifier at the path.
@@ -64,21 +66,36 @@ class HarmClassifier:
         artifact = read_artifact(directory)
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
         loaded = cls(artifact, tokenizer, _model(directory, artifact, device))
-        return loaded.at_prevalence(prevalence or {})
+        return loaded.at_prevalence(prevalence or {}, sample)
 
-    def at_prevalence(self, prevalence: Mapping[str, float]) -> "HarmClassifier":
+    def at_prevalence(
+        self, prevalence: Mapping[str, float], sample: Sequence[str | None] | None = None
+    ) -> "HarmClassifier":
         """The same classifier for a feed in which these shares of posts have the labels; others stay.
 
+        Without a sample the odds of every post move by one factor, which holds if harmful posts look as they
+        did in the calibration, and harmless ones too. With a random sample of the feed's posts the
+        probabilities move so that their mean over it is the share: better on an unlike platform, where
+        harmless posts may look worse. Texts of the sample that cannot be judged do not count.
+
         Raises:
-            ValueError: a label is not served, or a share is not in (0, 1).
+            ValueError: a label is not served, a share is not in (0, 1), or fewer than 100 texts of the sample
+                can be judged.
         """
         for name in prevalence:
             if name not in self.labels:
                 raise ValueError(f"prevalence: expected a label of {list(self.labels)}, got {name!r}")
-        moved = tuple(
-            platt.at_prevalence(prevalence[name]) if name in prevalence else platt
-            for name, platt in zip(self.labels, self.artifact.calibration, strict=True)
-        )
+        logits, known = self._sampled(sample) if prevalence and sample is not None else (None, None)
+
+        def stated(j: int, platt: Platt) -> Platt:
+            share = prevalence.get(self.labels[j])
+            if share is None:
+                return platt
+            if logits is None:
+                return platt.at_prevalence(share)
+            return platt.at_prevalence_of(share, logits[:, j], known)
+
+        moved = tuple(stated(j, platt) for j, platt in enumerate(self.artifact.calibration))
         return HarmClassifier(replace(self.artifact, calibration=moved), self._tokenizer, self._model)
 
     @property
@@ -134,9 +151,21 @@ class HarmClassifier:
         """Uncalibrated logits (n, L) and distances (n,), whatever the language, to calibrate and evaluate."""
         return self._pooled([normalised(text) for text in texts], None)
 
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """The logits of `read` alone."""
-        return self.read(texts)[0]
+    def _sampled(
+        self, sample: Sequence[str | None]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Logits (n, L) and familiarity (n,) of the posts of a sample that can be judged."""
+        unknown = [None] * len(sample)
+        position, distinct = self._distinct(Content(sample, unknown, unknown), range(len(sample)))
+        rows = position[position >= 0]
+        if len(rows) < MIN_SAMPLE:
+            raise ValueError(
+                f"sample: expected at least {MIN_SAMPLE} posts that can be judged, got {len(rows)} "
+                f"of {len(sample)}"
+            )
+        logits, distance = self._pooled(distinct, None)
+        known = familiarity_of(self.artifact, distance)
+        return logits[rows], None if known is None else known[rows]
 
     def _distinct(self, content: Content, chunk: range) -> tuple[NDArray[np.intp], list[str]]:
         """The distinct texts that can be judged, and the row (n,) of each post among them, or -1."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.bundled import is_hub_id
 from models.classifier import HarmClassifier
 from models.device import quiet_memory
 from models.label_map import LabelMap
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 OnBatch = Callable[[int], None]
 
 _NAMED = re.compile(r"(?P<source>.+?)(?::(?P<labels>[a-z_]+(?:,[a-z_]+)*))?")
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,14 @@ def load_parts(
     on_batch: OnBatch | None = None,
     *,
     prevalence: Mapping[str, float] | None = None,
+    sample: Sequence[str | None] | None = None,
 ) -> list[Part]:
     """The models named by SOURCE[:LABEL,...][+SOURCE...], each with the labels it contributes.
 
     A source is "bundled", "bundled-fast", the directory of a classifier, or the TOML file of a label map
     that names its checkpoint. `on_batch` gets the number of distinct texts that a model has read so far.
-    `prevalence` moves the calibration of the labels that it names (see HarmClassifier.load).
+    `prevalence` moves the calibration of the labels that it names, to a `sample` of the feed's texts where
+    one is given (see HarmClassifier.at_prevalence).
 
     Raises:
         OSError: a file or checkpoint is missing.
@@ -94,7 +96,13 @@ def load_parts(
     """
     names = [models] if Path(models).exists() else models.split("+")
     moved = dict(prevalence or {})
-    parts = [_load_part(name, device, on_batch, moved) for name in names]
+    parts = []
+    for name in names:
+        loaded, labels = _load_named(name, device)
+        if isinstance(loaded, HarmClassifier):
+            own = {label: moved.pop(label) for label in list(moved) if label in labels}
+            loaded = loaded.at_prevalence(own, sample)
+        parts.append(_part(loaded, labels, on_batch))
     if moved:
         raise ValueError(
             f"prevalence: expected labels that a calibrated model here scores, got {sorted(moved)}; "
@@ -103,8 +111,8 @@ def load_parts(
     return parts
 
 
-def _load_part(name: str, device: str, on_batch: OnBatch | None, prevalence: dict[str, float]) -> Part:
-    """Takes from `prevalence` what it has used."""
+def _load_named(name: str, device: str) -> "tuple[HarmClassifier | CheckpointScorer, tuple[str, ...]]":
+    """The model of SOURCE[:LABEL,...], and the labels to take from it."""
     found = _NAMED.fullmatch(name)
     if found is None:
         raise ValueError(f"model: expected SOURCE[:LABEL,...][+SOURCE...], got {name!r}")
@@ -118,11 +126,14 @@ def _load_part(name: str, device: str, on_batch: OnBatch | None, prevalence: dic
                 f"{source}: expected a label that it scores, got {label!r}; nearest: {near}; "
                 f"it scores: {list(loaded.labels)}"
             )
+    return loaded, labels
+
+
+def _part(
+    loaded: "HarmClassifier | CheckpointScorer", labels: tuple[str, ...], on_batch: OnBatch | None
+) -> Part:
     assumed: dict[str, float] = {}
     if isinstance(loaded, HarmClassifier):
-        loaded = loaded.at_prevalence(
-            {label: prevalence.pop(label) for label in list(prevalence) if label in labels}
-        )
         calibration = zip(loaded.labels, loaded.artifact.calibration, strict=True)
         assumed = {label: platt.prevalence for label, platt in calibration}
     return Part(partial(loaded, on_batch=on_batch), labels, assumed)
@@ -133,8 +144,7 @@ def _load(source: str, device: str) -> "HarmClassifier | CheckpointScorer":
     label_map = LabelMap.read(path) if path.suffix == ".toml" else None
     if label_map is not None and label_map.checkpoint is None:
         raise ValueError(f"{source}: checkpoint: expected a path or hub id, got none")
-    is_hub_id = not path.exists() and _HUB_ID.fullmatch(source) is not None
-    if label_map is None and not is_hub_id and not (path / "config.json").exists():
+    if label_map is None and not is_hub_id(source) and not (path / "config.json").exists():
         return HarmClassifier.load(source, device)
     quiet_memory()  # before the first import of torch
     from models.checkpoint import CheckpointScorer  # noqa: PLC0415 - see above

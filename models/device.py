@@ -61,6 +61,21 @@ def quiet_memory() -> bool:
     return bool(libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES) and libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
 
 
+def n_cores() -> int:
+    """The CPU cores that this process may run on."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone knows
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def share_cores(n_processes: int) -> None:
+    """Leaves torch and the tokenizer of this process its share of the cores, at least one.
+
+    Call before torch is first imported; later it no longer counts.
+    """
+    threads = str(max(1, n_cores() // n_processes))
+    os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+
+
 def place(device: str = "auto") -> Placement:
     """The device and precision to use: CUDA before CPU for "auto"; bfloat16 where the hardware has it.
 

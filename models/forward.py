@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.artifact import Artifact, read_weights
-from models.batches import token_batches, within_memory
+from models.batches import padded, token_batches, within_memory
 from models.device import Placement
 from models.encoder import MultiLabelEncoder, from_config
 from models.packed import PackedBert, is_packable
 
-_PADDED_TO = 8
 _MEASURE = "familiarity."
 
 
@@ -46,7 +45,7 @@ class LogitModel:
             self._forward = (
                 PackedBert(model)
                 if is_packable(artifact.encoder)
-                else Padded(model, int(artifact.encoder.get("pad_token_id") or 0), placement.device)
+                else Padded(model, int(artifact.encoder.get("pad_token_id") or 0), artifact.max_tokens)
             )
 
     def logits(
@@ -88,21 +87,15 @@ def _stacked(head: nn.Linear, measure: dict[str, torch.Tensor]) -> nn.Linear:
 
 
 class Padded:
-    """The forward pass of any encoder of transformers: one batch padded to a multiple of 8, with a mask."""
+    """The forward pass of any encoder of transformers: one batch, padded, with a mask."""
 
-    def __init__(self, model: MultiLabelEncoder, pad_id: int, device: str) -> None:
-        """Takes a loaded model that is on the device."""
-        self._model, self._pad_id, self._device = model, pad_id, device
+    def __init__(self, model: MultiLabelEncoder, pad_id: int, max_tokens: int) -> None:
+        """Takes a loaded model that is on its device."""
+        self._model, self._pad_id, self._max_tokens = model, pad_id, max_tokens
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """Float32 logits (n, n_labels) of n texts of token ids."""
-        longest = -(-max(len(entry) for entry in ids) // _PADDED_TO) * _PADDED_TO
-        padded = np.full((len(ids), longest), self._pad_id, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        for i, entry in enumerate(ids):
-            padded[i, : len(entry)] = entry
-            mask[i, : len(entry)] = 1
-        logits: torch.Tensor = self._model(
-            torch.from_numpy(padded).to(self._device), torch.from_numpy(mask).to(self._device)
-        )
+        device = self._model.head.weight.device
+        tokens, mask = padded(ids, self._pad_id, self._max_tokens)
+        logits: torch.Tensor = self._model(tokens.to(device), mask.to(device))
         return logits

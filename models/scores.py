@@ -11,6 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+READING_VERSION = 1
+"""Of the code between a post and its scores. Raise it with every change after which the same weights give a
+post other scores, beyond rounding: normalise, emoji, language, windows, familiarity, calibration, links and
+domains, derived labels. It is part of what kept scores are found by, so that old ones are not taken for new.
+"""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -35,6 +41,14 @@ class Content:
     def n(self) -> int:
         """The number of posts."""
         return len(self.text)
+
+    def take(self, rows: Sequence[int]) -> "Content":
+        """These posts, in this order."""
+        return Content(
+            text=[self.text[row] for row in rows],
+            language=[self.language[row] for row in rows],
+            urls=[self.urls[row] for row in rows],
+        )
 
     @classmethod
     def of_texts(cls, text: Sequence[str | None]) -> "Content":

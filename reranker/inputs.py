@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from models.device import Placement, place, quiet_memory
 from models.scores import Scorer
 from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
@@ -27,6 +28,7 @@ InteractionsOption = Annotated[
 ]
 PolicyOption = Annotated[str, typer.Option("--policy", "-p", help="NAME_OR_FILE[+OVERLAY...]")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting: weights.angry=0; repeatable.")]
+LARGEST_SAMPLE = 50_000
 SPEEDS = {"default": "bundled", "fast": "bundled-fast"}
 
 ModelOption = Annotated[
@@ -43,6 +45,13 @@ SpeedOption = Annotated[
 PrevalenceOption = Annotated[
     list[str] | None,
     typer.Option("--prevalence", help="How common a label is in the feed: toxicity=0.01; repeatable."),
+]
+PrevalenceSampleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prevalence-sample",
+        help="Posts drawn at random from the feed, over which the mean probability is to be --prevalence.",
+    ),
 ]
 DomainsOption = Annotated[Path | None, typer.Option("--domains", help="A file with columns domain, score.")]
 ScoresOption = Annotated[Path | None, typer.Option("--scores", help="Scores that `reranker score` made.")]
@@ -85,6 +94,7 @@ class Reading:
     speed: str = "default"
     prevalence: Sequence[str] = ()
     device: str = "auto"
+    prevalence_sample: Path | None = None
 
     def scorer(self, on_batch: Callable[[int], None] | None = None) -> Scorer | None:
         """The scorer; None where neither a model nor ratings are named.
@@ -100,7 +110,36 @@ class Reading:
             device=self.device,
             on_batch=on_batch,
             prevalence=dict(_share(entry) for entry in self.prevalence),
+            sample=self._sample(),
         )
+
+    def placement(self) -> Placement:
+        """Where the texts are read, and in which precision.
+
+        Raises:
+            ValueError: the device is not there.
+        """
+        if self._source() in {None, SPEEDS["fast"]}:  # these need no torch
+            return Placement("cpu", "float32")
+        quiet_memory()  # before the first import of torch
+        return place(self.device)
+
+    def _sample(self) -> list[str | None] | None:
+        if self.prevalence_sample is None:
+            return None
+        if not self.prevalence:
+            raise PolicyError("--prevalence-sample: expected --prevalence beside it, got none")
+        from reranker.posts import read_posts
+
+        texts: list[str | None] = []
+        for block in read_posts(self.prevalence_sample, LARGEST_SAMPLE):
+            texts += block.content.text
+            if len(texts) > LARGEST_SAMPLE:
+                raise FeedError(
+                    f"{self.prevalence_sample}: expected at most {LARGEST_SAMPLE} posts, drawn at random, "
+                    "got more"
+                )
+        return texts
 
     def _source(self) -> str | None:
         if self.speed not in SPEEDS:

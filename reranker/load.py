@@ -25,6 +25,7 @@ def load_scorer(
     device: str = "auto",
     on_batch: Callable[[int], None] | None = None,
     prevalence: Mapping[str, float] | None = None,
+    sample: Sequence[str | None] | None = None,
 ) -> Scorer | None:
     """A scorer of texts and links; None where neither a model nor ratings are named.
 
@@ -36,12 +37,16 @@ def load_scorer(
         device: "auto", "cpu" or "cuda".
         on_batch: called with the number of distinct texts read so far.
         prevalence: how common labels are in the feed, where that differs from what a model assumes.
+        sample: texts of posts drawn from the feed at random, for the probabilities to agree with `prevalence`
+            on (`HarmClassifier.at_prevalence`).
 
     Raises:
         LoadError: if an artifact or a ratings file is missing, altered or malformed.
     """
     try:
-        parts = [] if model is None else load_parts(model, device, on_batch, prevalence=prevalence)
+        parts = (
+            [] if model is None else load_parts(model, device, on_batch, prevalence=prevalence, sample=sample)
+        )
         if domains is None:
             return _with_derived(compose(parts)) if parts else None
         ratings = _ratings(domains)

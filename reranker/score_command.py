@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from models.cache import ScoreCache, cached
 from models.scores import Scorer
+from reranker.chunks import ScoreChunks, in_chunks, one_by_one
 from reranker.inputs import (
     DeviceOption,
     DomainsOption,
@@ -21,6 +22,7 @@ from reranker.inputs import (
     ModelOption,
     OutputOption,
     PrevalenceOption,
+    PrevalenceSampleOption,
     Reading,
     SpeedOption,
     check_output,
@@ -30,6 +32,7 @@ from reranker.inputs import (
 from reranker.pipeline import score_harms
 from reranker.policy import PolicyError
 from reranker.terminal import console, errors
+from reranker.workers import Workers, check_workers
 
 if TYPE_CHECKING:
     from reranker.stream import ScoreSummary
@@ -45,6 +48,11 @@ CacheOption = Annotated[
     typer.Option("--cache", help="A file that keeps scores: posts read before are not read again."),
 ]
 
+WorkersOption = Annotated[
+    int, typer.Option("--workers", help="Processes that read texts side by side, on the CPU.")
+]
+_POSTS_AT_ONCE = {"cpu": 512, "cuda": 16_384}  # as few as fill the device: several processes share a part
+
 
 def score(
     *,
@@ -54,9 +62,11 @@ def score(
     model: ModelOption = "bundled",
     speed: SpeedOption = "default",
     prevalence: PrevalenceOption = None,
+    prevalence_sample: PrevalenceSampleOption = None,
     domains: DomainsOption = None,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
+    workers: WorkersOption = 1,
 ) -> None:
     """Estimate the harm of every post once, for `rank`, `compare` and `explain` to read.
 
@@ -70,10 +80,18 @@ def score(
         raise PolicyError("score: expected --model or --domains, got neither")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its log lines would stand beside our errors
     ratings = "none" if domains is None or not domains.is_file() else sha256(domains.read_bytes()).hexdigest()
+    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
+    with told():
+        placement = reading.placement()
+    check_workers(workers, placement)
+    kind = placement.device.split(":")[0]
+    decided_by = {"domains": ratings, "device": kind, "precision": placement.precision}
     with ExitStack() as stack:
+        if interactions is None:
+            stack.enter_context(_stoppable())
         bar = stack.enter_context(_bar())
-        scorer = Reading(model, domains, speed, prevalence or (), device).scorer(bar.on_texts)
-        assert scorer is not None  # one of the two is named
+        score_chunks = stack.enter_context(_scoring(reading, workers))
+        scorer = in_chunks(score_chunks, _POSTS_AT_ONCE[kind], bar.on_texts)
         if cache is not None:
             with told():
                 kept = ScoreCache(cache)
@@ -81,10 +99,31 @@ def score(
             scorer = cached(scorer, kept, decided_by=ratings)
         if interactions is None:
             with told():
-                score_posts(posts, output, scorer, decided_by={"domains": ratings}, on_rows=bar.on_rows)
+                score_posts(posts, output, scorer, decided_by=decided_by, on_rows=bar.on_rows)
         else:
             _score_in_memory(posts, interactions, output, scorer, bar)
     _print_summary(summarise_scores(output), output)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C as one line; exits 130, as shells expect it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print("reranker: stopped; the same command goes on where this run stood", soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _scoring(reading: Reading, n_processes: int) -> Iterator[ScoreChunks]:
+    if n_processes > 1:
+        with closing(Workers(reading, n_processes)) as workers:
+            yield workers.score_chunks
+    else:
+        scorer = reading.scorer()
+        assert scorer is not None  # a model or ratings are named
+        yield one_by_one(scorer)
 
 
 def _score_in_memory(posts: Path, interactions: Path, output: Path, scorer: Scorer, bar: "_Bar") -> None:

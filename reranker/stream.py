@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.scores import Content, Scorer
+from models.scores import READING_VERSION, Content, Scorer
 from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.posts import PostBlock, digest_of, read_posts
 from reranker.results import harms_to_arrow
@@ -122,6 +122,7 @@ def _made_of(posts: Path, scorer: Scorer, rows_per_part: int) -> dict[str, str]:
         "posts": digest,
         "model": nothing.model,
         "labels": ",".join(nothing.labels),
+        "reading": str(READING_VERSION),
         "rows per part": str(rows_per_part),
     }
 

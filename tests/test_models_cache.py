@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models.cache
 from models.cache import ScoreCache, cached
 from models.scores import Content, HarmScores
 
@@ -112,6 +113,17 @@ def test_scores_are_not_mixed_up_between_posts_links_languages_models_or_ratings
     cached(rated, cache, decided_by="other ratings")(content_of(kinds[:1]))
     assert rated.asked == 1
     assert len(cache) == len(kinds) + 3
+
+
+def test_scores_that_other_code_read_are_not_found(
+    cache: ScoreCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer()
+    posts = content_of([("a", None, None)])
+    cached(scorer, cache)(posts)
+    monkeypatch.setattr(models.cache, "READING_VERSION", models.cache.READING_VERSION + 1)
+    cached(scorer, cache)(posts)
+    assert scorer.asked == 2
 
 
 def test_the_oldest_rows_go_first(tmp_path: Path) -> None:

@@ -146,3 +146,32 @@ def test_json_keeps_a_calibration() -> None:
     assert Platt.from_json(json.loads(json.dumps(fit.to_json()))) == fit
     with pytest.raises(TypeError):
         Platt.from_json(fit.to_json() | {"unknown": 1})
+
+
+def test_a_sample_of_the_feed_gives_the_intercept_where_harmless_posts_look_worse() -> None:
+    rng = np.random.default_rng(3)
+    present = rng.random(40_000) < 0.2
+    log_odds = np.log(0.2 / 0.8) + np.where(present, 1.0, -1.0) + rng.normal(size=40_000) * np.sqrt(2.0)
+    platt = fit_platt(log_odds, present)
+    rougher = log_odds + 2.0  # the same posts on a platform where everything reads worse
+    shifted = calibrated(rougher[:, None], [platt.at_prevalence(0.2)])[0][:, 0]
+    sampled = platt.at_prevalence_of(0.2, rougher)
+    found = calibrated(rougher[:, None], [sampled])[0][:, 0]
+    assert sampled.slope == platt.slope
+    assert (sampled.prevalence, sampled.is_stated) == (0.2, True)
+    assert found.mean() == pytest.approx(0.2, abs=1e-6)
+    assert expected_calibration_error(shifted, present) > 0.2
+    assert expected_calibration_error(found, present) < 0.02
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.03, 0.97])
+def test_a_sample_of_unfamiliar_texts_has_the_stated_mean_too(share: float) -> None:
+    rng = np.random.default_rng(4)
+    logit, familiarity = rng.normal(size=500) * 4, rng.random(500) * (rng.random(500) < 0.7)
+    platt = fit_platt(*drawn(500, 1.0, -1.0)).at_prevalence_of(share, logit, familiarity)
+    assert calibrated(logit[:, None], [platt], familiarity)[0].mean() == pytest.approx(share, rel=1e-4)
+
+
+def test_an_empty_sample_is_refused() -> None:
+    with pytest.raises(ValueError, match="sample: expected at least one text that can be judged, got none"):
+        fit_platt(*drawn(300, 1.0, 0.0)).at_prevalence_of(0.1, np.array([]))

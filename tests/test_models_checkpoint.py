@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -24,6 +23,7 @@ from models.checkpoint import UNCALIBRATED_CONFIDENCE, CheckpointScorer
 from models.device import Placement
 from models.label_map import LabelMap
 from models.scores import Content
+from tests.tiny import random_texts, word_tokenizer
 
 WORDS = ["the", "a", "you", "are", "this", "good", "bad", "day", "kind", "rude", "thanks", "post"]
 IN_FLOAT32 = Placement("cpu", "float32")
@@ -41,13 +41,7 @@ SIZES = {
 
 
 def tiny_tokenizer(**special: str) -> PreTrainedTokenizerFast:
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(WORDS), **special)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +75,9 @@ def by_pipeline(directory: Path, texts: list[str], activation: str) -> dict[str,
     return {name: np.array([row[name] for row in found]) for name in THEIRS}
 
 
-def random_texts(n: int, longest: int) -> list[str]:
-    rng = np.random.default_rng(0)
-    return [" ".join(rng.choice(WORDS, rng.integers(1, longest))) for _ in range(n)]
-
-
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 def test_scores_are_those_of_the_library(tiny: Path, activation: str) -> None:
-    texts = random_texts(40, 11)
+    texts = random_texts(WORDS, 40, 10)
     parts = {"profanity": ("obscene",), "toxicity": ("identity_hate", "toxic")}
     found = in_float32(tiny, LabelMap(parts, activation, 12))(Content.of_texts(texts))
     expected = by_pipeline(tiny, texts, activation)
@@ -100,7 +89,7 @@ def test_scores_are_those_of_the_library(tiny: Path, activation: str) -> None:
 
 
 def test_a_loaded_checkpoint_scores_in_the_precision_of_the_machine(tiny: Path) -> None:
-    texts = random_texts(40, 11)
+    texts = random_texts(WORDS, 40, 10)
     found = CheckpointScorer.load(tiny, MAP, device="cpu")(Content.of_texts(texts))
     exact = in_float32(tiny)(Content.of_texts(texts))
     assert found.labels == ("identity_attack", "toxicity")
@@ -111,7 +100,7 @@ def test_a_loaded_checkpoint_scores_in_the_precision_of_the_machine(tiny: Path) 
 
 
 def test_long_text_is_read_in_windows_and_keeps_the_largest(tiny: Path) -> None:
-    words = random_texts(1, 60)[0].split()
+    words = random_texts(WORDS, 1, 59)[0].split()
     words += WORDS * 3
     room, step = 10, 9  # 12 tokens with two special ones; an eighth of the 12, rounded down, is shared
     starts = range(0, len(words) - room + step, step)
@@ -202,7 +191,7 @@ def test_a_decoder_without_positions_reads_the_last_token_of_each_text(tmp_path:
     torch.nn.init.normal_(model.score.weight)
     model.save_pretrained(tmp_path)
     tiny_tokenizer(pad_token="[PAD]").save_pretrained(tmp_path)
-    texts = random_texts(8, 11)
+    texts = random_texts(WORDS, 8, 10)
     found = CheckpointScorer.load(tmp_path, MAP, device="cpu")(Content.of_texts(texts))
     expected = by_pipeline(tmp_path, texts, "sigmoid")
     np.testing.assert_allclose(found.column("toxicity")[0], expected["toxic"], atol=0.03)  # bfloat16
@@ -260,6 +249,6 @@ def test_a_tokenizer_has_to_pad(tiny: Path, tmp_path: Path) -> None:
 def test_cuda_agrees_with_the_cpu(tiny: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    content = Content.of_texts(random_texts(64, 40))
+    content = Content.of_texts(random_texts(WORDS, 64, 39))
     found = CheckpointScorer.load(tiny, MAP, device="cuda")(content).probability
     np.testing.assert_allclose(found, in_float32(tiny)(content).probability, atol=0.05)

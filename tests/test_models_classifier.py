@@ -4,59 +4,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel
 
 from models.artifact import write_artifact
-from models.calibration import Platt
 from models.classifier import HarmClassifier
 from models.device import place, quiet_memory
-from models.encoder import MultiLabelEncoder, config_of, from_config
+from models.encoder import config_of, from_config
 from models.familiarity import fit_distance
 from models.scores import Content
+from tests.tiny import PLATT, random_network, random_texts, save_classifier, word_tokenizer
 
 WORDS = ["the", "a", "you", "are", "this", "that", "good", "bad", "day", "kind", "rude", "thanks", "post"]
 LABELS = ("toxicity", "humor", "civic")
-PLATT = Platt(1.0, -1.0, (0.01, 0.0, 0.0, 0.01), 0.1, True, 100, 10)
-
-
-def tiny_tokenizer() -> Tokenizer:
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return tokenizer
-
-
-def tiny_encoder() -> MultiLabelEncoder:
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=32, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    model = MultiLabelEncoder(BertModel(config, add_pooling_layer=False), 16, len(LABELS))
-    torch.nn.init.normal_(model.head.weight)
-    return model.eval()
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tiny")
-    model = tiny_encoder()
-    write_artifact(
-        directory,
-        {name: value.numpy() for name, value in model.state_dict().items()},
-        tiny_tokenizer().to_str(),
-        name="tiny",
-        labels=LABELS,
-        calibration=(PLATT,) * 3,
-        encoder=config_of(model),
-        about={},
-        max_tokens=12,
-    )
-    return directory
+    return save_classifier(tmp_path_factory.mktemp("tiny"), WORDS, LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +27,8 @@ def classifier(tiny: Path) -> HarmClassifier:
     return HarmClassifier.load(tiny, device="cpu")
 
 
-def random_texts(n: int, seed: int = 0) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [" ".join(rng.choice(WORDS, rng.integers(1, 20))) for _ in range(n)]
-
-
 def test_the_mean_leaves_padding_out() -> None:
-    model = tiny_encoder()
+    model = random_network(len(LABELS))
     ids = torch.tensor([[2, 5, 6, 3]])
     padded = torch.cat([ids, torch.zeros(1, 5, dtype=torch.long)], dim=1)
     mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0, 0]])
@@ -81,7 +39,7 @@ def test_the_mean_leaves_padding_out() -> None:
 
 
 def test_the_architecture_is_built_again_from_its_config() -> None:
-    model = tiny_encoder()
+    model = random_network(len(LABELS))
     again = from_config(config_of(model), len(LABELS)).eval()
     again.load_state_dict(model.state_dict())
     ids = torch.tensor([[2, 5, 6, 3]])
@@ -91,28 +49,28 @@ def test_the_architecture_is_built_again_from_its_config() -> None:
 
 def test_loaded_scores_equal_those_of_the_model_in_memory(classifier: HarmClassifier) -> None:
     text = "you are kind"
-    ids = torch.tensor([tiny_tokenizer().encode(text).ids])
+    ids = torch.tensor([word_tokenizer(WORDS).encode(text).ids])
     with torch.inference_mode():
-        logits = tiny_encoder()(ids, torch.ones_like(ids))[0].numpy()
+        logits = random_network(len(LABELS))(ids, torch.ones_like(ids))[0].numpy()
     expected = 1 / (1 + np.exp(-(logits - 1)))
     found = classifier.score([text]).probability[0]
     np.testing.assert_allclose(found, expected, atol=0.03)  # int8 weights, and bfloat16 where the CPU has it
 
 
 def test_a_batch_equals_its_parts(classifier: HarmClassifier) -> None:
-    texts = random_texts(70)
+    texts = random_texts(WORDS, 70)
     together = classifier.score(texts).probability
     alone = np.vstack([classifier.score([text]).probability for text in texts])
     np.testing.assert_allclose(together, alone, atol=0.03)
 
 
 def test_scores_repeat_exactly(classifier: HarmClassifier) -> None:
-    texts = random_texts(50)
+    texts = random_texts(WORDS, 50)
     np.testing.assert_array_equal(classifier.score(texts).probability, classifier.score(texts).probability)
 
 
 def test_permuting_posts_permutes_scores(classifier: HarmClassifier) -> None:
-    texts = random_texts(40)
+    texts = random_texts(WORDS, 40)
     order = np.random.default_rng(1).permutation(40)
     permuted = classifier.score([texts[i] for i in order]).probability
     np.testing.assert_allclose(permuted, classifier.score(texts).probability[order], atol=0.03)
@@ -120,7 +78,7 @@ def test_permuting_posts_permutes_scores(classifier: HarmClassifier) -> None:
 
 def test_equal_texts_get_equal_scores_and_are_computed_once(classifier: HarmClassifier) -> None:
     done: list[int] = []
-    texts = ["good day", *random_texts(20), "good  day ", "good day"]
+    texts = ["good day", *random_texts(WORDS, 20), "good  day ", "good day"]
     found = classifier(Content.of_texts(texts), done.append)
     assert (found.probability[0] == found.probability[-1]).all()
     assert (found.probability[0] == found.probability[-2]).all()
@@ -161,15 +119,15 @@ def test_no_posts_give_no_scores(classifier: HarmClassifier) -> None:
 def test_every_word_of_a_long_text_counts(classifier: HarmClassifier) -> None:
     def in_windows(text: str) -> np.ndarray:
         words = text.split()  # 10 words beside the two special tokens, each window repeats the last one
-        return classifier.logits([" ".join(words[i : i + 10]) for i in range(0, len(words) - 1, 9)])
+        return classifier.read([" ".join(words[i : i + 10]) for i in range(0, len(words) - 1, 9)])[0]
 
-    for text in (" ".join(["good"] * 40 + ["rude"]), " ".join(random_texts(30, seed=3))):
+    for text in (" ".join(["good"] * 40 + ["rude"]), " ".join(random_texts(WORDS, 30, seed=3))):
         expected = np.log(np.exp(in_windows(text)).mean(axis=0))
-        np.testing.assert_allclose(classifier.logits([text])[0], expected, atol=0.02)
+        np.testing.assert_allclose(classifier.read([text])[0][0], expected, atol=0.02)
 
 
 def test_a_stated_prevalence_moves_one_label_and_the_name(classifier: HarmClassifier) -> None:
-    texts = random_texts(30)
+    texts = random_texts(WORDS, 30)
     moved = classifier.at_prevalence({"humor": 0.4})
     before, after = classifier.score(texts), moved.score(texts)
     odds = [p.column("humor")[0] / (1 - p.column("humor")[0]) for p in (before, after)]
@@ -180,11 +138,25 @@ def test_a_stated_prevalence_moves_one_label_and_the_name(classifier: HarmClassi
         classifier.at_prevalence({"threat": 0.1})
 
 
+def test_a_sample_of_the_feed_gives_the_stated_mean_over_its_posts(classifier: HarmClassifier) -> None:
+    posts = random_texts(WORDS, 150, seed=5) + ["good day"] * 60  # a post that is repeated counts each time
+    unread = ["", None, "это не по-английски, и потому здесь не читается"]
+    moved = classifier.at_prevalence({"humor": 0.3}, [*posts, *unread])
+    scores = moved.score(posts)
+    assert scores.column("humor")[0].mean() == pytest.approx(0.3, abs=1e-3)
+    np.testing.assert_array_equal(scores.column("toxicity")[0], classifier.score(posts).column("toxicity")[0])
+    assert moved.name != classifier.at_prevalence({"humor": 0.3}).name
+    with pytest.raises(
+        ValueError, match="sample: expected at least 100 posts that can be judged, got 99 of 102"
+    ):
+        classifier.at_prevalence({"humor": 0.3}, [*posts[:99], *unread])
+
+
 def test_an_unfamiliar_text_gets_the_base_rate_and_little_confidence(tiny: Path, tmp_path: Path) -> None:
     """The measure knows texts of "good" and "day" alone."""
-    model = tiny_encoder()
+    model = random_network(len(LABELS))
     known = [f"good {'day ' * n}" for n in range(1, 9)] + [f"day {'good ' * n}" for n in range(1, 9)]
-    ids = [torch.tensor([tiny_tokenizer().encode(text).ids]) for text in known]
+    ids = [torch.tensor([word_tokenizer(WORDS).encode(text).ids]) for text in known]
     with torch.inference_mode():
         features = torch.cat([model.encoder(one).last_hidden_state.mean(dim=1) for one in ids]).numpy()
     whitening, offset = (part.astype(np.float32) for part in fit_distance(features))
@@ -192,7 +164,7 @@ def test_an_unfamiliar_text_gets_the_base_rate_and_little_confidence(tiny: Path,
         tmp_path,
         {name: value.numpy() for name, value in model.state_dict().items()}
         | {"familiarity.weight": whitening, "familiarity.bias": offset},
-        tiny_tokenizer().to_str(),
+        word_tokenizer(WORDS).to_str(),
         name="tiny",
         labels=LABELS,
         calibration=(PLATT,) * 3,
@@ -237,7 +209,7 @@ def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
 def test_cuda_agrees_with_the_cpu(tiny: Path, classifier: HarmClassifier) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    texts = random_texts(64)
+    texts = random_texts(WORDS, 64)
     found = HarmClassifier.load(tiny, device="cuda").score(texts).probability
     np.testing.assert_allclose(found, classifier.score(texts).probability, atol=0.03)
 

@@ -2,16 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from models.artifact import write_artifact
-from models.calibration import Platt
 from models.classifier import HarmClassifier
 from models.compose import Part, compose, load_parts
-from models.encoder import from_config
 from models.scores import Content, HarmScores, Scorer
+from tests.tiny import save_classifier, word_tokenizer
 
 CONTENT = Content.of_texts(["one", "two"])
 
@@ -87,25 +83,12 @@ insult = "rude"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier in "ours", a checkpoint in "theirs", and its label map in "map.toml"."""
     folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "good", "bad", "day"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    encoder = {"model_type": "bert", **SIZES}
-    weights = {name: value.numpy() for name, value in from_config(encoder, 3).state_dict().items()}
-    write_artifact(
-        folder / "ours",
-        weights,
-        tokenizer.to_str(),
-        name="ours",
-        labels=("toxicity", "humor", "civic"),
-        calibration=(Platt(1.0, -1.0, (0.01, 0.0, 0.0, 0.01), 0.1, True, 100, 10),) * 3,
-        encoder=encoder,
-        about={},
-    )
+    words = ("good", "bad", "day")
+    save_classifier(folder / "ours", words, ("toxicity", "humor", "civic"), name="ours")
     config = BertConfig(**SIZES, id2label={0: "toxic", 1: "rude"}, problem_type="multi_label_classification")
     BertForSequenceClassification(config).save_pretrained(folder / "theirs")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(folder / "theirs")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(words), pad_token="[PAD]")
+    tokenizer.save_pretrained(folder / "theirs")
     (folder / "map.toml").write_text(MAP)
     return folder
 

@@ -1,63 +1,34 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, pipeline
 
-from models.artifact import TOKENIZER, read_artifact, write_artifact
+from models.artifact import TOKENIZER, read_artifact
 from models.bundled import artifact_directory
-from models.calibration import Platt
 from models.classifier import HarmClassifier
 from models.device import Placement
-from models.encoder import HarmModel, from_config, register
+from models.encoder import HarmModel, register
 from models.export import as_transformers, write_transformers
 from models.forward import LogitModel
 from models.normalise import normalised
 from models.scores import Content
+from tests.tiny import PLATT, random_texts, save_classifier
 
 WORDS = ["the", "a", "you", "are", "this", "good", "bad", "day", "kind", "rude", "thanks", "post"]
 LABELS = ("toxicity", "humor")
-COVARIANCE = (0.01, 0.0, 0.0, 0.01)
 PLATTS = (
-    Platt(1.7, -1.0, COVARIANCE, 0.1, True, 100, 10),
-    Platt(0.6, -2.5, COVARIANCE, 0.02, True, 100, 10),
+    replace(PLATT, slope=1.7),
+    replace(PLATT, slope=0.6, intercept=-2.5, prevalence=0.02),
 )
-ENCODER = {
-    "model_type": "bert",
-    "vocab_size": 32,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
-
-
-def tiny_tokenizer() -> Tokenizer:
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return tokenizer
-
-
-def write_tiny(directory: Path, **changed: object) -> Path:
-    torch.manual_seed(0)
-    model = from_config(ENCODER, len(LABELS))
-    torch.nn.init.normal_(model.head.weight)
-    options = {"name": "tiny", "labels": LABELS, "calibration": PLATTS, "encoder": ENCODER, "about": {}}
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    write_artifact(directory, weights, tiny_tokenizer().to_str(), max_tokens=12, **(options | changed))
-    return directory
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = write_tiny(tmp_path_factory.mktemp("export") / "tiny")
+    directory = save_classifier(tmp_path_factory.mktemp("export") / "tiny", WORDS, LABELS, calibration=PLATTS)
     (directory / "README.md").write_text("the card\n")
     return directory
 
@@ -78,11 +49,6 @@ def probabilities(found: list[list[dict]], labels: tuple[str, ...]) -> np.ndarra
     )
 
 
-def random_texts(n: int) -> list[str]:
-    rng = np.random.default_rng(0)
-    return [" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(n)]
-
-
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_a_pipeline_gives_the_calibrated_probabilities(tiny: Path, tmp_path: Path, batch_size: int) -> None:
     write_transformers(tiny, tmp_path / "out")
@@ -95,7 +61,7 @@ def test_a_pipeline_gives_the_calibrated_probabilities(tiny: Path, tmp_path: Pat
         device="cpu",
         batch_size=batch_size,
     )
-    texts = random_texts(30)
+    texts = random_texts(WORDS, 30, 8)
     expected = in_float32(tiny)(in_english(texts)).probability
     np.testing.assert_allclose(
         probabilities(classify([normalised(text) for text in texts]), LABELS), expected, atol=1e-5
@@ -133,10 +99,11 @@ def test_nothing_is_overwritten(tiny: Path, tmp_path: Path) -> None:
         write_transformers(tiny, tmp_path / "mine.txt")
 
 
-def test_what_is_no_classifier_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_what_is_no_classifier_leaves_nothing_behind(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a classifier"):
         write_transformers(tmp_path / "nowhere", tmp_path / "out")
-    write_tiny(tmp_path / "odd", encoder=ENCODER | {"hidden_size": 32})
+    encoder = read_artifact(tiny).encoder
+    save_classifier(tmp_path / "odd", WORDS, LABELS, encoder=encoder | {"hidden_size": 32})
     with pytest.raises(ValueError, match="expected weights of the encoder in its manifest"):
         write_transformers(tmp_path / "odd", tmp_path / "out")
     assert not (tmp_path / "out").exists()

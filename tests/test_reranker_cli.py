@@ -287,3 +287,23 @@ def test_a_stated_prevalence_reaches_the_scores(feeds: tuple[Path, Path], tmp_pa
     common, rare = (pq.read_table(path)["p_toxicity"].drop_null().to_numpy() for path in out)
     assert (common >= rare).all()
     assert common.mean() > 3 * rare.mean()
+
+
+def test_probabilities_agree_with_the_stated_share_over_a_sample_of_the_feed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("you are", "this is", "they were"), ("an idiot", "a lovely day", "a table", "awful scum")
+    texts = [f"{a} {b}, number {i}" for i in range(12) for a in words[0] for b in words[1]]
+    posts = tmp_path / "posts.jsonl"
+    posts.write_text("".join(json.dumps({"post_id": f"{i}", "text": t}) + "\n" for i, t in enumerate(texts)))
+    stated = ("--speed", "fast", "--prevalence", "toxicity=0.2", "--prevalence-sample")
+    assert run("score", posts, *stated, posts, "-o", tmp_path / "s.parquet") == 0
+    assert pq.read_table(tmp_path / "s.parquet")["p_toxicity"].to_numpy().mean() == pytest.approx(
+        0.2, abs=1e-3
+    )
+    few = tmp_path / "few.jsonl"
+    few.write_text(posts.read_text().split("\n")[0])
+    line = refused(capsys, "score", posts, *stated, few, "-o", tmp_path / "t.parquet")
+    assert "sample: expected at least 100 posts that can be judged, got 1 of 1" in line
+    line = refused(capsys, "score", posts, "--prevalence-sample", posts, "-o", tmp_path / "t.parquet")
+    assert "--prevalence-sample: expected --prevalence beside it, got none" in line

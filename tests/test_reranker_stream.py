@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import reranker.stream
 from models.scores import Content, HarmScores
 from reranker.assembly import feed_from_columns
 from reranker.columns import FeedError
@@ -180,7 +181,9 @@ def interrupted(posts: Path, after: int = 2, **options: Any) -> Path:
     return posts.with_name(f"{posts.name}-scores.parquet.parts")
 
 
-def test_a_run_with_other_posts_model_or_options_is_not_mixed_with_the_one_before(tmp_path: Path) -> None:
+def test_a_run_with_other_posts_model_or_options_is_not_mixed_with_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "posts.jsonl", rows_of())
     parts = interrupted(path, decided_by={"domains": "abc"})
     before = path.read_bytes()
@@ -197,6 +200,10 @@ def test_a_run_with_other_posts_model_or_options_is_not_mixed_with_the_one_befor
         FeedError, match=r"another model .toy@1 before, toy@2 now.*another domains .abc before, none"
     ):
         scored(path, scorer=other)
+    with monkeypatch.context() as newer:
+        newer.setattr(reranker.stream, "READING_VERSION", 999)
+        with pytest.raises(FeedError, match=r"got another reading .\d+ before, 999 now.; delete this folder"):
+            scored(path, decided_by={"domains": "abc"})
     assert len(list(parts.glob("part-*"))) == 2
     scored(path, decided_by={"domains": "abc"})
     assert not parts.exists()

@@ -5,45 +5,30 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models
-from transformers import BertConfig, BertModel
 
 from models.encoder import MultiLabelEncoder, config_of
 from models.examples import LabelledTexts
+from tests.tiny import labelled_texts, random_bert, word_tokenizer
 from training.average import average, without_seen
 
 
 def labelled(text: list[str], split: list[str]) -> LabelledTexts:
-    n = len(text)
-    return LabelledTexts(
-        labels=("toxicity", "humor"),
-        text=text,
-        target=np.zeros((n, 2), np.float32),
-        weight=np.ones((n, 2), np.float32),
-        source=np.full(n, "s"),
-        split=np.array(split),
-        group=np.arange(n),
-        aspect=np.full(n, ""),
-    )
+    return labelled_texts(("toxicity", "humor"), text, np.zeros((len(text), 2)), source="s", split=split)
 
 
 def run(folder: Path, seed: int, labels: tuple[str, ...], hidden: int = 8) -> Path:
     folder.mkdir()
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=6, hidden_size=hidden, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-    )
-    model = MultiLabelEncoder(BertModel(config, add_pooling_layer=False), hidden, len(labels))
+    model = MultiLabelEncoder(random_bert(8, width=hidden, seed=seed), hidden, len(labels))
     torch.nn.init.normal_(model.head.weight)
     save_file(model.state_dict(), folder / "model.safetensors")
-    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "a", "b", "c", "d"])}
-    Tokenizer(models.WordLevel(words, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+    word_tokenizer("abcd").save(str(folder / "tokenizer.json"))
     about = {
         "labels": list(labels),
         "encoder": config_of(model),
         "n_texts": seed,
         "seconds": 10,
         "commit": "x",
+        "run": "r",
     }
     (folder / "training.json").write_text(json.dumps(about))
     return folder
@@ -65,6 +50,7 @@ def test_the_weights_are_the_mean_and_the_lineage_is_kept(tmp_path: Path) -> Non
     about = json.loads((tmp_path / "mean" / "training.json").read_text())
     assert [part["n_texts"] for part in about["averaged"]] == [1, 2]
     assert about["seconds"] == 20
+    assert "run" not in about  # the mean is none of them
     data = json.loads((tmp_path / "mean" / "examples.json").read_text())
     assert data["s"]["rows"] == {"dev": 1, "train": 1}
     assert (data["web"]["role"], data["web"]["rows"]) == ("train", {"train": 7})

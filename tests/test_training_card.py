@@ -90,7 +90,7 @@ def test_each_section_that_was_measured_is_there(tmp_path: Path) -> None:
     text = card(complete(), tmp_path)
     for expected in (
         "| forum | 321 | 0.733 (0.665, +0.068) |",
-        "| toxicity (weakly tested) | 0.911 | 0.411 | 0.62, 0.70 | 300 | 4 |",
+        "| toxicity (weakly tested) | 0.911 | 0.411 | 0.578 | 0.454 | 0.62, 0.70 | 300 | 4 |",
         "- humor: AUROC 0.601 on unseen sources, below 0.65",
         f"({FIGURE})",
         "The other 2 kinds: AUROC 0.500 to 0.520.",
@@ -126,11 +126,22 @@ def test_the_reliability_figure_lies_beside_the_card_and_stays_small_with_every_
     assert (tmp_path / "all.png").stat().st_size <= 60_000
 
 
+def test_sources_left_out_stand_beside_tfidf_in_the_labels_of_toxicity_alone(tmp_path: Path) -> None:
+    text = card(complete(), tmp_path)
+    found = text[text.index("## Training sources, each left out") :].split("\n## ")[0]
+    assert "in 2 trainings of 1 epoch without: wiki, pairs; gab." in found
+    assert "| wiki | 0.955 (0.916, +0.039) |" in found
+    assert "| gab | 0.851 |" in found
+    assert "| **mean** | 0.903 |" in found
+    assert "civic" not in found
+
+
 def test_a_card_without_optional_measurements_leaves_their_sections_out(tmp_path: Path) -> None:
     about = complete()
     for name in ("floor", "speed"):
         about[name] = None
     del about["misinformation"]
+    del about["leave_out"]
     kept = {"labels", "annotated", "shift"}
     about["figures"] = {name: found for name, found in about["figures"].items() if name in kept}
     about["figures"]["annotated"] = {"labels": {}, "mean": {"n_labels": 0}}

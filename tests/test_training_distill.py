@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 import training.distill
 from models.artifact import write_artifact
@@ -17,8 +17,10 @@ from models.bag import BagModel
 from models.calibration import Platt
 from models.encoder import MultiLabelEncoder, config_of
 from models.examples import LabelledTexts
+from tests.tiny import labelled_texts, random_bert, word_tokenizer
 from training.batches import tokenize
 from training.distill import SAID, distill, teacher_logits, word_vectors
+from training.settings import read_settings
 from training.student import Student, StudentConfig, student_logits, taught_loss
 
 ROOT = Path(__file__).parents[1]
@@ -48,23 +50,13 @@ CONFIG = StudentConfig(
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random encoder with a head of some strength: something to be learned, though about nothing."""
     directory = tmp_path_factory.mktemp("teacher")
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
-    )
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24
-    )
-    model = MultiLabelEncoder(BertModel(config, add_pooling_layer=False), 16, 1)
+    model = MultiLabelEncoder(random_bert(20), 16, 1)
     torch.nn.init.normal_(model.head.weight, std=3.0)
     torch.nn.init.zeros_(model.encoder.embeddings.position_embeddings.weight)  # the student has no places
     write_artifact(
         directory,
         {name: value.detach().numpy() for name, value in model.state_dict().items()},
-        tokenizer.to_str(),
+        word_tokenizer(WORDS).to_str(),
         name="teacher",
         labels=("toxicity",),
         calibration=(PLATT,),
@@ -79,15 +71,11 @@ def labelled(n: int, n_dev: int) -> LabelledTexts:
     rng = np.random.default_rng(0)
     words = [rng.choice(WORDS, rng.integers(2, 10)) for _ in range(n)]
     humor = np.array([float("w0" in entry) for entry in words])
-    return LabelledTexts(
-        labels=("humor", "toxicity"),
-        text=[" ".join(entry) for entry in words],
-        target=np.column_stack([humor, np.full(n, np.nan)]).astype(np.float32),
-        weight=np.ones((n, 2), np.float32),
-        source=np.full(n, "one"),
+    return labelled_texts(
+        ("humor", "toxicity"),
+        [" ".join(entry) for entry in words],
+        np.column_stack([humor, np.full(n, np.nan)]),
         split=np.where(np.arange(n) < n - n_dev, "train", "dev"),
-        group=np.arange(n),
-        aspect=np.full(n, ""),
     )
 
 
@@ -106,7 +94,7 @@ def config_text(**changes: object) -> str:
 def agreement(run: Path, teacher: Path, directory: Path) -> tuple[float, float]:
     """Correlations on new texts: with the teacher's logit for toxicity, with the truth for humor."""
     texts = labelled(700, 200).take(np.arange(500, 700))
-    _, said = teacher_logits(teacher, list(texts.text), directory / "said.safetensors")
+    _, said = teacher_logits(teacher, list(texts.text), directory / SAID)
     artifact = write_artifact(
         directory / "student",
         load_file(run / "model.safetensors"),
@@ -177,17 +165,34 @@ def test_what_the_teacher_said_is_kept_and_continued(
 ) -> None:
     monkeypatch.setattr(training.distill, "_CHUNK", 4)
     texts = [" ".join(WORDS[i : i + 3]) for i in range(9)]
-    labels, whole = teacher_logits(teacher, texts, tmp_path / SAID)
+    labels, whole = teacher_logits(teacher, texts, tmp_path / "whole")
     assert labels == ("toxicity",)
     assert whole.shape == (9, 1)
-    training.distill._write(tmp_path / SAID, training.distill._key(teacher, texts), whole[:4] + 1)
-    _, again = teacher_logits(teacher, texts, tmp_path / SAID)
-    np.testing.assert_array_equal(again[:4], whole[:4] + 1)
-    np.testing.assert_allclose(again[4:], whole[4:], atol=1e-5)
-    _, kept = teacher_logits(teacher, texts, tmp_path / SAID)
-    np.testing.assert_array_equal(kept, again)
+    with monkeypatch.context() as death:
+        death.setattr(Path, "replace", dying_after(1, Path.replace))
+        with pytest.raises(KeyboardInterrupt):
+            teacher_logits(teacher, texts, tmp_path / SAID)
+    (first,) = (tmp_path / SAID).glob("*.safetensors")  # beside the second, written and not renamed
+    save_file({"logits": whole[:4] + 1}, first)  # to see that it is read, not computed again
+    for kept in (teacher_logits(teacher, texts, tmp_path / SAID)[1] for _ in range(2)):
+        np.testing.assert_array_equal(kept[:4], whole[:4] + 1)
+        np.testing.assert_allclose(kept[4:], whole[4:], atol=1e-5)
+    _, longer = teacher_logits(teacher, [*texts[:8], "w1"], tmp_path / SAID)
+    np.testing.assert_array_equal(longer[:4], whole[:4] + 1)
     _, other = teacher_logits(teacher, texts[:2], tmp_path / SAID)
     np.testing.assert_allclose(other, whole[:2], atol=1e-5)
+
+
+def dying_after(n: int, operation: Callable[..., Path]) -> Callable[..., Path]:
+    """The operation on files, which works n times and then is interrupted before it does anything."""
+    left = iter(range(n))
+
+    def tried(*arguments: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return operation(*arguments)
+
+    return tried
 
 
 def test_torch_and_the_compiled_loops_compute_the_same(tmp_path: Path, teacher: Path) -> None:
@@ -229,18 +234,18 @@ def test_the_loss_against_a_teacher_equals_a_sum_by_hand() -> None:
 def test_a_config_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(config_text())
-    assert StudentConfig.read(path).digest == CONFIG.digest
+    assert read_settings(path, StudentConfig) == CONFIG
     for changes, message in (
         ({"widht": 3}, r"unknown: \['widht'\], missing: \[\]"),
         ({"schema": 9}, "schema: expected 1, got 9"),
-        ({"span": 4}, "span: expected an odd number, got 4"),
+        ({"span": 4}, "span: expected an odd number above 0, got 4"),
         ({"filters": 0}, "filters: expected a number above 0, got 0"),
         ({"dropout": 2}, r"dropout: expected a number in \[0, 1\], got 2"),
     ):
         path.write_text(config_text(**changes))
         with pytest.raises(ValueError, match=message):
-            StudentConfig.read(path)
-    assert StudentConfig.read(ROOT / "training" / "configs" / "fast-en.toml").epochs > 0
+            read_settings(path, StudentConfig)
+    assert read_settings(ROOT / "training" / "configs" / "fast-en.toml", StudentConfig).epochs > 0
 
 
 def test_what_cannot_be_distilled_is_said(teacher: Path, examples: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.calibration import calibrated
 from models.examples import LabelledTexts
+from tests.tiny import labelled_texts
 from training.calibrate import LabelPlan, fit, read_plan
 from training.evidence import evaluate_calibration, evaluate_label, refusal
 from training.metrics import auroc, auroc_error, average_precision, within_source
@@ -82,14 +83,12 @@ def synthetic(n: int = 4000) -> tuple[LabelledTexts, np.ndarray]:
     rng = np.random.default_rng(0)
     logit = rng.normal(-3, 2, n)
     present = rng.random(n) < 1 / (1 + np.exp(-logit))
-    texts = LabelledTexts(
-        labels=("toxicity",),
-        text=[f"text {i}" for i in range(n)],
-        target=present[:, None].astype(np.float32),
-        weight=np.ones((n, 1), np.float32),
+    texts = labelled_texts(
+        ("toxicity",),
+        [f"text {i}" for i in range(n)],
+        present[:, None],
         source=np.where(np.arange(n) % 4 == 0, "x/1", "y"),
         split=np.where(np.arange(n) % 2 == 0, "dev", "test"),
-        group=np.arange(n),
         aspect=np.where(np.arange(n) % 3 == 0, "cats", ""),
     )
     return texts, logit[:, None]

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from models.examples import LabelledTexts
+from tests.tiny import labelled_texts, save_encoder
 from training.misinformation import RIDGE, compare, frozen_features, left_out, main, ridge_scores
 
 WORDS = {"false": ["hoax", "secret", "cure"], "true": ["report", "council", "budget"]}
@@ -23,17 +22,8 @@ def texts_of(sources: list[str], *, n: int = 60, seed: int = 0) -> LabelledTexts
             text.append(" ".join([*rng.choice(WORDS[kind], 3), f"{name[-1]}{i}"]))
             target.append(float(kind == "false"))
             source.append(name)
-    total = len(text)
-    return LabelledTexts(
-        labels=("toxicity", "misinformation"),
-        text=text,
-        target=np.column_stack([np.full(total, np.nan), target]).astype(np.float32),
-        weight=np.ones((total, 2), dtype=np.float32),
-        source=np.array(source),
-        split=np.array(["train"] * total),
-        group=np.arange(total),
-        aspect=np.array([""] * total),
-    )
+    both = np.column_stack([np.full(len(text), np.nan), target])
+    return labelled_texts(("toxicity", "misinformation"), text, both, source=source)
 
 
 def counts_of(texts: LabelledTexts) -> np.ndarray:
@@ -92,22 +82,7 @@ def test_a_head_without_other_data_has_no_figure() -> None:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("encoder")
-    words = ["[PAD]", "[UNK]", *WORDS["false"], *WORDS["true"]]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
-        directory
-    )
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(directory)
-    return directory
+    return save_encoder(tmp_path_factory.mktemp("encoder"), WORDS["false"] + WORDS["true"])
 
 
 def test_features_of_a_text_do_not_depend_on_its_batch(encoder: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.examples import LabelledTexts
+from tests.tiny import labelled_texts
 from training.corpora import CORPORA
 from training.own import TRAINABLE, Own, describe_own, read_own, stated_splits
 from training.prepare import main, prepare
@@ -258,16 +259,12 @@ def test_texts_stated_unseen_are_not_in_the_role_of_training_texts(tmp_path: Pat
 def test_the_description_counts_rows_per_source_and_names_files_and_licence(tmp_path: Path) -> None:
     first = only(csv_file(tmp_path, "text,toxicity,source\na b,1,forum\nc d,0,\n"), licence="CC0")
     second = only(csv_file(tmp_path, "text,toxicity,source\ne f,1,forum\n", "more.csv"), licence="CC0")
-    source = np.array(first.source + second.source)
-    texts = LabelledTexts(
-        labels=("toxicity",),
-        text=first.rows.text + second.rows.text,
-        target=np.ones((3, 1)),
-        weight=np.ones((3, 1)),
-        source=source,
-        split=np.array(["train", "dev", "train"]),
-        group=np.arange(3),
-        aspect=np.array([""] * 3),
+    texts = labelled_texts(
+        ("toxicity",),
+        first.rows.text + second.rows.text,
+        np.ones((3, 1)),
+        source=np.array(first.source + second.source),
+        split=["train", "dev", "train"],
     )
     about = describe_own(texts, [first, second])
     assert about["forum"]["rows"] == {"train": 2}

@@ -5,23 +5,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
 from models.examples import LabelledTexts
+from tests.tiny import labelled_texts, save_encoder
 from training.batches import batch_order, n_batches, tokenize
-from training.checkpoint import Progressed, load_best, load_checkpoint, save_best, save_checkpoint
+from training.checkpoint import Progressed, RunFiles, load_best, load_checkpoint, save_best, save_checkpoint
 from training.config import TrainConfig
 from training.loss import balanced_weights, masked_loss
+from training.settings import read_settings, settings_digest
 from training.train import train
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 WORDS = [f"w{i}" for i in range(40)]
 
 
@@ -51,23 +54,18 @@ def config_text(**changes: object) -> str:
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in found.items())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On models this small, two threads wait for each other: nine times as long on a busy machine."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-layer BERT with a word-level tokenizer, saved as the hub saves one."""
-    directory = tmp_path_factory.mktemp("encoder")
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(directory)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(directory)
-    return directory
+    return save_encoder(tmp_path_factory.mktemp("encoder"), WORDS, n_layers=2)
 
 
 def labelled(n: int, split: str = "train", dev: int = 0) -> LabelledTexts:
@@ -79,39 +77,46 @@ def labelled(n: int, split: str = "train", dev: int = 0) -> LabelledTexts:
     words = [rng.choice(WORDS[:6], rng.integers(3, 14)) for _ in range(n)]
     toxic = np.array([(entry == "w0").sum() > 1 for entry in words], dtype=np.float32)
     humor = np.where(np.arange(n) % 2 == 0, 1 - toxic, np.nan)
-    return LabelledTexts(
-        labels=("toxicity", "humor"),
-        text=[" ".join(entry) for entry in words],
-        target=np.column_stack([toxic, humor]).astype(np.float32),
-        weight=np.ones((n, 2), np.float32),
+    return labelled_texts(
+        ("toxicity", "humor"),
+        [" ".join(entry) for entry in words],
+        np.column_stack([toxic, humor]),
         source=np.where(np.arange(n) % 5 == 0, "small", "large"),
         split=np.where(np.arange(n) < n - dev, split, "dev"),
-        group=np.arange(n),
-        aspect=np.full(n, ""),
     )
 
 
 def test_a_config_is_closed_and_has_a_digest(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(config_text())
-    config = TrainConfig.read(path)
-    assert config.digest == TrainConfig.read(path).digest
+    config = read_settings(path, TrainConfig)
+    assert settings_digest(config) == settings_digest(read_settings(path, TrainConfig))
     path.write_text(config_text(seed=4))
-    assert TrainConfig.read(path).digest != config.digest
+    assert settings_digest(read_settings(path, TrainConfig)) != settings_digest(config)
     for changes, message in (
         ({"droput": 0.1}, r"unknown: \['droput'\]"),
         ({"patience": 0}, "patience: expected a number above 0, got 0"),
         ({"batch_size": 0}, "batch_size: expected a number above 0, got 0"),
         ({"warmup_share": 2}, r"warmup_share: expected a number in \[0, 1\], got 2"),
-        ({"schema": 7}, "schema: expected 2, got 7"),
+        ({"schema": 7}, r"c\.toml: schema: expected 2, got 7"),
+        ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5"),
+        ({"seed": True}, "seed: expected a whole number, got True"),
+        ({"dropout": "0.1"}, "dropout: expected a finite number, got '0.1'"),
     ):
         path.write_text(config_text(**changes))
         with pytest.raises(ValueError, match=message):
-            TrainConfig.read(path)
+            read_settings(path, TrainConfig)
+    for text, message in (
+        (config_text().replace("0.001", "nan"), "learning_rate: expected a finite number, got nan"),
+        ("epochs", r"c\.toml: Expected '=' after a key"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_settings(path, TrainConfig)
 
 
 def test_the_shipped_config_is_valid() -> None:
-    assert TrainConfig.read(ROOT / "training" / "configs" / "minilm-en.toml").epochs > 0
+    assert read_settings(ROOT / "training" / "configs" / "minilm-en.toml", TrainConfig).epochs > 0
 
 
 def test_tempering_balances_sources_and_labels() -> None:
@@ -183,31 +188,32 @@ def test_a_checkpoint_restores_weights_and_moments(tmp_path: Path) -> None:
     model, optimizer = fresh()
     step(model, optimizer)
     done = Progressed(1, [0.5], [(1, 0.75)])
-    save_checkpoint(tmp_path / "c", model, optimizer, done, run="r")
+    save_checkpoint(RunFiles(tmp_path, "r"), model, optimizer, done)
     step(model, optimizer)
     again, other = fresh()
-    assert load_checkpoint(tmp_path / "c", again, other, run="r") == done
+    assert load_checkpoint(RunFiles(tmp_path, "r"), again, other) == done
     step(again, other)
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
-    assert load_checkpoint(tmp_path / "none", again, other, run="r") == Progressed()
+    assert load_checkpoint(RunFiles(tmp_path / "none", "r"), again, other) == Progressed()
     with pytest.raises(ValueError, match="expected a checkpoint of run s, got one of r"):
-        load_checkpoint(tmp_path / "c", again, other, run="s")
+        load_checkpoint(RunFiles(tmp_path, "s"), again, other)
 
 
 def test_half_written_weights_are_never_loaded(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 1)
-    save_best(tmp_path / "best", model, run="r")
+    files = RunFiles(tmp_path, "r")
+    save_best(files, model)
     content = (tmp_path / "best").read_bytes()
     (tmp_path / "best").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="best: expected a checkpoint, got a damaged file"):
-        load_best(tmp_path / "best", model, run="r")
+        load_best(files, model)
 
 
 def test_training_learns_and_says_where_it_comes_from(encoder: Path, tmp_path: Path) -> None:
     labelled(900, dev=100).write(tmp_path / "e.parquet")
     (tmp_path / "c.toml").write_text(config_text(batch_size=16, epochs=2))
     train(
-        TrainConfig.read(tmp_path / "c.toml"),
+        read_settings(tmp_path / "c.toml", TrainConfig),
         tmp_path / "e.parquet",
         str(encoder),
         tmp_path / "run",
@@ -235,7 +241,7 @@ def test_training_stops_when_dev_no_longer_improves(encoder: Path, tmp_path: Pat
     (tmp_path / "c.toml").write_text(
         config_text(epochs=20, patience=2, head_learning_rate=0.05, learning_rate=5e-3, evaluations=1)
     )
-    config = TrainConfig.read(tmp_path / "c.toml")
+    config = read_settings(tmp_path / "c.toml", TrainConfig)
     train(config, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu")
     about = json.loads((tmp_path / "run" / "training.json").read_text())
     assert about["stopped_early"]
@@ -244,7 +250,14 @@ def test_training_stops_when_dev_no_longer_improves(encoder: Path, tmp_path: Pat
     assert len(scores) - 1 - int(np.argmax(scores)) == 2
 
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    "accelerate": [
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--main_process_port", "0"),
+    ],
+}
 
 
 def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> None:
@@ -252,23 +265,26 @@ def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> N
     labelled(122, dev=40).write(tmp_path / "e.parquet")  # 82 rows: the last batch of 4 holds 2
     (tmp_path / "c.toml").write_text(config_text(dropout=0.0, gradient_clip=100.0))
     arguments = ["--config", tmp_path / "c.toml", "--examples", tmp_path / "e.parquet", "--encoder", encoder]
-    for name, how in (("one", []), ("torchrun", TORCHRUN)):
+    for name, how in LAUNCHERS.items():
         command = [sys.executable, *how, "-m", "training.train", *map(str, arguments), "--device", "cpu"]
         done = subprocess.run(
             [*command, "--out", str(tmp_path / name)],
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
             timeout=240,
         )
         assert done.returncode == 0, done.stderr[-2000:]
+    config = read_settings(tmp_path / "c.toml", TrainConfig)
+    train(config, tmp_path / "e.parquet", str(encoder), tmp_path / "one", device="cpu")
     one = json.loads((tmp_path / "one" / "training.json").read_text())
     weights = load_file(tmp_path / "one" / "model.safetensors")
-    for name in ("torchrun",):
+    assert one["n_processes"] == 1
+    for name in LAUNCHERS:
         two = json.loads((tmp_path / name / "training.json").read_text())
-        assert (one["n_processes"], two["n_processes"]) == (1, 2)
+        assert two["n_processes"] == 2, name
         np.testing.assert_allclose(one["losses"], two["losses"], atol=0.02)
         shared = load_file(tmp_path / name / "model.safetensors")
         torch.testing.assert_close(weights, shared, rtol=0, atol=0.02)
@@ -277,7 +293,7 @@ def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> N
 def test_a_training_killed_at_any_moment_ends_with_the_same_weights(encoder: Path, tmp_path: Path) -> None:
     labelled(660, dev=60).write(tmp_path / "e.parquet")
     (tmp_path / "c.toml").write_text(config_text())
-    config = TrainConfig.read(tmp_path / "c.toml")
+    config = read_settings(tmp_path / "c.toml", TrainConfig)
     files = [
         "--config",
         tmp_path / "c.toml",
@@ -296,7 +312,9 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_weights(encoder: Pat
         "--device",
         "cpu",
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "killed" / "checkpoint").exists():
         assert process.poll() is None
@@ -314,13 +332,75 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_weights(encoder: Pat
 def test_a_run_directory_of_another_config_is_refused(encoder: Path, tmp_path: Path) -> None:
     labelled(40).write(tmp_path / "e.parquet")
     (tmp_path / "c.toml").write_text(config_text())
-    config = TrainConfig.read(tmp_path / "c.toml")
+    config = read_settings(tmp_path / "c.toml", TrainConfig)
     model = torch.nn.Linear(1, 1)
     (tmp_path / "run").mkdir()
     optimizer = torch.optim.AdamW(model.parameters())
-    save_checkpoint(tmp_path / "run" / "checkpoint", model, optimizer, Progressed(1), run="another")
+    save_checkpoint(RunFiles(tmp_path / "run", "another"), model, optimizer, Progressed(1))
     with pytest.raises(ValueError, match="expected a checkpoint of run"):
         train(config, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu")
     labelled(40, "test").write(tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="expected texts of split 'train', got none"):
         train(config, tmp_path / "t.parquet", str(encoder), tmp_path / "other", device="cpu")
+
+
+def dies_at(step: int, out: Path, run: Callable[[Path], None]) -> bool:
+    """Whether the run was interrupted before its operation number `step` on files of the directory."""
+    left = iter(range(step))
+
+    def dying(operation: Callable[..., object]) -> Callable[..., object]:
+        def tried(path: Path, *arguments: object, **options: object) -> object:
+            if path.parent == out and next(left, None) is None:
+                raise KeyboardInterrupt
+            return operation(path, *arguments, **options)
+
+        return tried
+
+    with pytest.MonkeyPatch.context() as death:
+        death.setattr(Path, "replace", dying(Path.replace))
+        death.setattr(Path, "unlink", dying(Path.unlink))
+        try:
+            run(out)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def test_a_death_between_any_two_files_leaves_what_the_same_command_finishes(
+    encoder: Path, tmp_path: Path
+) -> None:
+    labelled(40, dev=20).write(tmp_path / "e.parquet")
+    (tmp_path / "c.toml").write_text(config_text())
+    config = read_settings(tmp_path / "c.toml", TrainConfig)
+
+    def run(out: Path) -> None:
+        train(config, tmp_path / "e.parquet", str(encoder), out, device="cpu")
+
+    run(tmp_path / "whole")
+    weights = load_file(tmp_path / "whole" / "model.safetensors")
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    step = 0
+    while dies_at(step, out := tmp_path / str(step), run):
+        if (out / "training.json").exists():  # what says that the rest is there
+            torch.testing.assert_close(load_file(out / "model.safetensors"), weights, rtol=0, atol=1e-6)
+            assert names <= {path.name for path in out.iterdir()}
+        run(out)
+        assert {path.name for path in out.iterdir()} == names
+        torch.testing.assert_close(load_file(out / "model.safetensors"), weights, rtol=0, atol=1e-6)
+        step += 1
+    assert step >= 8  # 2 best weights, a checkpoint, 3 files of the run, and the removal of the first two
+
+
+def test_a_finished_run_stays_as_it_is_and_no_other_takes_its_place(encoder: Path, tmp_path: Path) -> None:
+    labelled(20).write(tmp_path / "e.parquet")
+    (tmp_path / "c.toml").write_text(config_text())
+    config = read_settings(tmp_path / "c.toml", TrainConfig)
+    arguments = tmp_path / "e.parquet", str(encoder), tmp_path / "run"
+    train(config, *arguments, device="cpu")
+    about = (tmp_path / "run" / "training.json").read_text()
+    assert json.loads(about)["dev"] == [[2, None], [5, None]]  # there is no dev text
+    assert "nan" not in (tmp_path / "run" / "curves.csv").read_text()
+    train(config, *arguments, device="cpu")
+    assert (tmp_path / "run" / "training.json").read_text() == about  # with the seconds of the first time
+    with pytest.raises(ValueError, match=r"training\.json: expected none, or that of this run"):
+        train(dataclasses.replace(config, seed=4), *arguments, device="cpu")

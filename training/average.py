@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from models.artifact import MANIFEST, TOKENIZER, read_artifact
 from models.encoder import config_of
 from models.examples import LabelledTexts
+from training.atomic import write_json
 from training.command import run_command
 from training.provenance import commit, sha256_of, versions
+from training.run import read_about, write_run
 from training.start import starting_model
 
 NO_LONGER_UNSEEN = 0.1
@@ -50,9 +51,7 @@ def average(runs: list[Path], examples: Path, seen: list[Path], out: Path) -> No
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     out.mkdir(parents=True, exist_ok=True)
     texts.write(out / "examples.parquet")
-    (out / "examples.json").write_text(json.dumps(_data(texts, examples, seen), indent=1) + "\n")
-    save_file({name: value.contiguous() for name, value in mean.items()}, out / "model.safetensors")
-    (out / TOKENIZER).write_text((runs[0] / TOKENIZER).read_text())
+    write_json(out / "examples.json", _data(texts, examples, seen))
     parts = [_about(run) for run in runs]
     about = parts[-1] | {
         "labels": list(labels),
@@ -65,7 +64,8 @@ def average(runs: list[Path], examples: Path, seen: list[Path], out: Path) -> No
         "versions": versions(),
         "seconds": sum(int(part.get("seconds", 0)) for part in parts),
     }
-    (out / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+    about.pop("run", None)  # that of the last part
+    write_run(out, mean, (runs[0] / TOKENIZER).read_text(encoding="utf-8"), about)
 
 
 def without_seen(texts: LabelledTexts, seen: list[LabelledTexts]) -> LabelledTexts:
@@ -109,8 +109,7 @@ def _about(run: Path) -> dict[str, Any]:
             "name": artifact.name,
         }
         return found
-    about: dict[str, Any] = json.loads((run / "training.json").read_text())
-    return about
+    return read_about(run)
 
 
 def _brief(part: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ may ship.
 """
 
 import argparse
-import json
 import logging
 import sys
 import tomllib
@@ -27,6 +26,7 @@ from models.taxonomy import label as taxonomy_label
 from training.command import run_command
 from training.features import pooled_features
 from training.provenance import sha256_of
+from training.run import read_about
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan], *, device: 
     Raises:
         ValueError: no label could be calibrated.
     """
-    training = json.loads((run / "training.json").read_text())
+    training = read_about(run)
     labels = tuple(training["labels"])
     texts = LabelledTexts.read(examples)
     weights = load_file(run / "model.safetensors") | distance_weights(run, texts, device=device)

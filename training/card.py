@@ -154,6 +154,7 @@ def _toxicity_rows(figures: dict[str, Any], floor: dict[str, Any]) -> list[list[
                 _beside("Perspective", found["perspective_auroc"]),
             ]
             for name, found in parts.items()
+            if found
         ]
     return rows
 
@@ -201,7 +202,7 @@ def _calibration_rows(figures: dict[str, Any], served: tuple[str, ...]) -> list[
         worst = max(moved, key=lambda name: moved[name]["mean_ece"])
         beside = f"worst label {number(moved[worst]['mean_ece'])} ({worst})"
         mean = number(figures["shift"]["mean_ece"])
-        rows.append(["ECE, unseen sources, prevalence stated, mean of labels", mean, beside])
+        rows.append(["ECE, unseen sources, prevalence stated on a sample, mean of labels", mean, beside])
     return rows
 
 

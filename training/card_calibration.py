@@ -74,6 +74,7 @@ def _calibration(figures: dict[str, Any], served: tuple[str, ...]) -> str:
                 str(found["n_positive"]),
                 number(moved.get("mean_ece")),
                 number(max((entry["ece"] for entry in sources.values()), default=None)),
+                number(moved.get("mean_ece_by_factor")),
                 str(len(sources)) if sources else ABSENT,
             ]
         )
@@ -84,9 +85,10 @@ def _calibration(figures: dict[str, Any], served: tuple[str, ...]) -> str:
         "Calibration",
         "ECE: the mean distance between a probability and the share of such texts that has the label; 0 is "
         "perfect. On held-out rows at the prevalence in the second column: natural as found, or stated, an "
-        "assumption about a feed. The last three columns are on unseen sources, once the prevalence there "
-        "has been stated (as a user does after labelling a sample).",
-        table([*head, "unseen ECE", "worst source", "sources"], rows),
+        "assumption about a feed. The last four columns are on unseen sources, once the prevalence there "
+        "has been stated (as a user does after labelling a sample): with texts of the feed to agree with it "
+        "on (`--prevalence-sample`), the mean of the sources and the worst, and by the share alone.",
+        table([*head, "unseen ECE", "worst source", "share alone", "sources"], rows),
         "How often texts have the label (upwards) at each mean probability (rightwards), on held-out rows; "
         f"on the grey line a probability is what it says. Logarithmic above 0.001.\n\n{curves}"
         if drawn

@@ -13,7 +13,7 @@ _FAMILIES = {
 
 
 def quality_sections(about: dict[str, Any], served: tuple[str, ...]) -> list[str]:
-    """Order per label, unseen sources, annotated labels, refused labels, natural prevalence, two heads."""
+    """Order per label, unseen sources, annotated and refused labels, natural prevalence, sources left out."""
     figures, floor = about["figures"], about.get("floor") or {}
     return [
         _order(figures["labels"], floor, served),
@@ -21,6 +21,7 @@ def quality_sections(about: dict[str, Any], served: tuple[str, ...]) -> list[str
         _annotated(figures["annotated"]),
         _refused(figures["labels"]),
         _natural(figures.get("natural"), at(floor, "tfidf", "toxicity", "natural") or {}),
+        _left_out(about.get("leave_out"), served),
         _heads(about.get("misinformation"), figures["labels"]),
     ]
 
@@ -84,8 +85,7 @@ def _source_table(labels: dict[str, Any], floor: dict[str, Any]) -> str:
         for name, found in labels.items():
             own = at(found, "unseen", "sources", source, "auroc")
             simple = at(floor, name, "unseen", "sources", source, "auroc")
-            beside = f" ({number(simple)}, {signed(own - simple)})" if own and simple else ""
-            cells.append(number(own) + beside)
+            cells.append(_beside(own, simple))
         n = max(at(found, "unseen", "sources", source, "n") or 0 for found in labels.values())
         rows.append([source, str(n), *cells])
     return table(["source", "texts", *labels], rows)
@@ -101,6 +101,8 @@ def _annotated(annotated: dict[str, Any]) -> str:
                 name + weak,
                 with_error(found),
                 number(found["spearman"]),
+                number(found["spearman_ceiling"]),
+                number(found["spearman_absent_tied"]),
                 ", ".join(passes) or ABSENT,
                 str(found["n"]),
                 str(found["n_clear"]),
@@ -109,14 +111,18 @@ def _annotated(annotated: dict[str, Any]) -> str:
     mean = annotated.get("mean", {})
     if not rows:
         return ""
-    rows.append(["**mean**", number(mean["auroc"]), number(mean["spearman"]), ABSENT, ABSENT, ABSENT])
+    correlations = ("spearman", "spearman_ceiling", "spearman_absent_tied")
+    means = [number(mean[key]) for key in ("auroc", *correlations)]
+    rows.append(["**mean**", *means, ABSENT, ABSENT, ABSENT])
     return section(
         "Against graded annotations",
         'On annotated texts of unseen sources, graded 0 to 3: AUROC of "clear or strong" against "absent", '
-        'and the Spearman correlation with the degree. "Agreement" is that of the annotation passes with '
-        "each other, in Spearman correlation: a score can hardly do better. Weakly tested: fewer than "
-        f"{WEAKLY_TESTED_BELOW} clear texts.",
-        table(["label", "AUROC", "Spearman", "agreement", "texts", "clear"], rows),
+        'and the Spearman correlation with the degree. Most texts are "absent" alike, which a score without '
+        'ties orders by chance: "ceiling" is the correlation that the best such score could have, "absent '
+        'tied" that of this one when scores below a cut count alike, the cut taken from other texts. '
+        '"Agreement" is that of the annotation passes with each other, which have such ties. Weakly tested: '
+        f"fewer than {WEAKLY_TESTED_BELOW} clear texts.",
+        table(["label", "AUROC", "Spearman", "ceiling", "absent tied", "agreement", "texts", "clear"], rows),
     )
 
 
@@ -137,7 +143,7 @@ def _natural(natural: dict[str, Any] | None, floor: dict[str, Any]) -> str:
         return ""
     parts = {"all comments": natural, "labelled without context": natural["without_context"]}
     rows = []
-    for name, found in parts.items():
+    for name, found in ((name, found) for name, found in parts.items() if found):
         ours = {"auroc": found["auroc"], "standard_error": found["auroc_standard_error"]}
         simple = floor if found is natural else {}
         rows.append(
@@ -159,9 +165,35 @@ def _natural(natural: dict[str, Any] | None, floor: dict[str, Any]) -> str:
         "of them toxic, beside the Perspective score that the data set carries. Some raters read the "
         "comment before as well, which neither classifier sees.",
         table([*head, "Perspective's"], rows),
-        f"Spearman correlation with Perspective: {natural['spearman_with_perspective']:.3f}. At 1% false "
+        f"Spearman correlation with Perspective: {number(natural['spearman_with_perspective'])}. At 1% false "
         f"positives it finds {natural['recall_at_1_percent_false_positives']:.0%} of the toxic comments.",
     )
+
+
+def _left_out(left: dict[str, Any] | None, served: tuple[str, ...]) -> str:
+    if not left:
+        return ""
+    found = {name: left["labels"][name] for name in served if name in left["labels"]}
+    shown = {name: entry for name, entry in found.items() if name in _FAMILIES["toxicity"]}
+    rows = []
+    for source in sorted({source for entry in shown.values() for source in entry["sources"]}):
+        own = [at(entry, "sources", source) or {} for entry in shown.values()]
+        rows.append([source, *(_beside(entry.get("auroc"), entry.get("tfidf")) for entry in own)])
+    rows.append(
+        ["**mean**", *(_beside(entry["mean"]["auroc"], entry["tfidf_mean"]) for entry in shown.values())]
+    )
+    groups = "; ".join(names.replace(",", ", ") for names in left["leave"])
+    return section(
+        "Training sources, each left out",
+        f"AUROC on data sets of the training when they are left out of it, in {len(left['leave'])} trainings "
+        f"of {left['epochs']} epoch{'s' if left['epochs'] > 1 else ''} without: {groups}. In brackets TF-IDF "
+        "with the same texts left out. Not the figures of this artifact, which has seen these sources.",
+        table(["source", *shown], rows),
+    )
+
+
+def _beside(own: float | None, simple: float | None) -> str:
+    return number(own) + (f" ({number(simple)}, {signed(own - simple)})" if own and simple else "")
 
 
 def _heads(compared: dict[str, Any] | None, labels: dict[str, Any]) -> str:

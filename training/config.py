@@ -1,11 +1,8 @@
-"""The settings of one training run, read from a TOML file with a closed set of keys."""
+"""The settings of one training run."""
 
-import dataclasses
-import hashlib
-import json
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+
+from training.settings import check_settings
 
 SCHEMA_VERSION = 2
 
@@ -24,7 +21,7 @@ class TrainConfig:
     are kept.
 
     Raises:
-        ValueError: a value out of range, or another schema.
+        ValueError: a value of another type or out of range, or another schema.
     """
 
     schema: int
@@ -49,50 +46,26 @@ class TrainConfig:
     dev_texts: int
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA_VERSION:
-            raise ValueError(f"schema: expected {SCHEMA_VERSION}, got {self.schema}")
-        for name in (
-            "epochs",
-            "batch_size",
-            "max_tokens",
-            "checkpoint_every",
-            "evaluations",
-            "patience",
-            "dev_texts",
-            "learning_rate",
-            "gradient_clip",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
-        for name in (
-            "warmup_share",
-            "source_tempering",
-            "label_tempering",
-            "class_tempering",
-            "dropout",
-            "perturbed_share",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number in [0, 1], got {getattr(self, name)}")
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the settings in canonical JSON."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @classmethod
-    def read(cls, path: Path) -> "TrainConfig":
-        """The settings in a TOML file.
-
-        Raises:
-            ValueError: a key is unknown, missing, or has a bad value.
-        """
-        found = tomllib.loads(path.read_text())
-        names = {field.name for field in dataclasses.fields(cls)}
-        if set(found) != names:
-            unknown, missing = sorted(set(found) - names), sorted(names - set(found))
-            raise ValueError(
-                f"{path}: expected the keys {sorted(names)}; unknown: {unknown}, missing: {missing}"
-            )
-        return cls(**found)
+        check_settings(
+            self,
+            schema=SCHEMA_VERSION,
+            above_zero=(
+                "epochs",
+                "batch_size",
+                "max_tokens",
+                "checkpoint_every",
+                "evaluations",
+                "patience",
+                "dev_texts",
+                "learning_rate",
+                "gradient_clip",
+            ),
+            shares=(
+                "warmup_share",
+                "source_tempering",
+                "label_tempering",
+                "class_tempering",
+                "dropout",
+                "perturbed_share",
+            ),
+        )

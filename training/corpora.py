@@ -108,8 +108,8 @@ def _numbers(table: pa.Table, column: str) -> Floats:
     return np.array(table[column].to_pylist(), dtype=np.float64)
 
 
-def _links(table: pa.Table, source: str, column: str = "id") -> list[str]:
-    return [f"{source}:{value}" for value in table[column].to_pylist()]
+def _links(table: pa.Table, corpus: Corpus, column: str) -> list[str]:
+    return [f"{corpus.source or corpus.name}:{value}" for value in table[column].to_pylist()]
 
 
 def _rows(
@@ -119,8 +119,6 @@ def _rows(
     *,
     weight: dict[str, Floats] | None = None,
     clean: Callable[[str], str] = normalised,
-    aspect: list[str] | None = None,
-    link: list[str] | None = None,
 ) -> Rows:
     n = table.num_rows
     texts: list[str] = [str(text) for text in table["text"].to_pylist()]
@@ -129,8 +127,8 @@ def _rows(
         text=[clean(text) for text in texts],
         target=kept,
         weight={name: corpus.weight * (weight or {}).get(name, np.ones(n)) for name in kept},
-        aspect=aspect or [""] * n,
-        link=link or [""] * n,
+        aspect=[""] * n,
+        link=_links(table, corpus, "id"),
     )
 
 
@@ -138,24 +136,18 @@ def read_toxicity(corpus: Corpus, table: pa.Table) -> Rows:
     """The six toxicity columns; the identity group of toxigen is the aspect."""
     target = {name: _numbers(table, column) for column, name in _TOXICITY_COLUMNS.items()}
     target = {name: values for name, values in target.items() if not np.isnan(values).all()}
-    aspect = None
+    rows = _rows(corpus, table, target)
+    if corpus.name == "paradetox_pairs":
+        return replace(rows, link=_links(table, corpus, "pair_id"))
     if corpus.name == "toxigen_annotated":
-        aspect = [str(value).strip("[]").split(",")[0].strip("' ") for value in table["target"].to_pylist()]
-    pairs = {"paradetox_pairs": "pair_id", "hatemoji_build": "matched_id"}
-    link = _links(table, corpus.name, pairs.get(corpus.name, "id"))
-    if corpus.name == "hatemoji_build":
-        link = _links(table, corpus.name)
-    return _rows(corpus, table, target, aspect=aspect, link=link)
+        groups = table["target"].to_pylist()
+        return replace(rows, aspect=[str(value).strip("[]").split(",")[0].strip("' ") for value in groups])
+    return rows
 
 
 def read_graphic(corpus: Corpus, table: pa.Table) -> Rows:
     """Graphic violence as a share of three votes."""
-    return _rows(
-        corpus,
-        table,
-        {"graphic_violence": _numbers(table, "violence_graphic")},
-        link=_links(table, corpus.name),
-    )
+    return _rows(corpus, table, {"graphic_violence": _numbers(table, "violence_graphic")})
 
 
 def read_annotations(corpus: Corpus, table: pa.Table) -> Rows:
@@ -164,7 +156,7 @@ def read_annotations(corpus: Corpus, table: pa.Table) -> Rows:
         label: _numbers(table, name) if name in TOPICS else np.interp(_numbers(table, name), *_DEGREES)
         for name, label in ANNOTATED_AS.items()
     }
-    return _rows(corpus, table, target, link=_links(table, corpus.source or corpus.name))
+    return _rows(corpus, table, target)
 
 
 def read_claims(corpus: Corpus, table: pa.Table) -> Rows:
@@ -183,14 +175,13 @@ def read_claims(corpus: Corpus, table: pa.Table) -> Rows:
     }
     sure = np.interp(confidence, [0, 1, 2], [0.2, 0.6, 1.0])
     weight = {"misinformation": np.where(undecided, 0.5, sure)}
-    link = _links(table, corpus.source or corpus.name)
-    return _rows(corpus, table, target, weight=weight, clean=without_style, link=link)
+    return _rows(corpus, table, target, weight=weight, clean=without_style)
 
 
 def read_clickbait(corpus: Corpus, table: pa.Table) -> Rows:
     """Headlines of clickbait sites against a news wire; style is stripped from the text."""
     target = {"clickbait": _numbers(table, "low_quality_news")}
-    return _rows(corpus, table, target, clean=without_style, link=_links(table, corpus.name))
+    return _rows(corpus, table, target, clean=without_style)
 
 
 def read_news(corpus: Corpus, table: pa.Table) -> Rows:
@@ -203,7 +194,7 @@ def read_news(corpus: Corpus, table: pa.Table) -> Rows:
         "civic": np.where(known, topic == "civic", np.nan),
         "health": np.where(known, topic == "health", np.nan),
     }
-    return _rows(corpus, table, target, link=_links(table, corpus.name))
+    return _rows(corpus, table, target)
 
 
 def _toxicity(

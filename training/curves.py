@@ -1,6 +1,7 @@
 """The curves of a training run, as a table and as a picture."""
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ _SMOOTHED_OVER = 100
 
 def write_curves(losses: Losses, dev: Dev, out: Path) -> None:
     """Writes curves.csv (step, loss, dev; empty where not measured) and curves.png to the directory."""
-    measured = dict(dev)
+    measured = {step: score for step, score in dev if not math.isnan(score)}
     with (out / "curves.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["step", "loss", "dev_mean_auroc"])

@@ -21,24 +21,27 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from models.artifact import TOKENIZER, read_artifact, read_weights
+from models.artifact import TOKENIZER, Artifact, read_artifact, read_weights
 from models.classifier import HarmClassifier
 from models.device import quiet_memory
 from models.examples import LabelledTexts
+from training.atomic import replacing
 from training.batches import tokenize
 from training.command import run_command
 from training.loss import balanced_weights
+from training.metrics import rounded
 from training.provenance import commit, sha256_of, versions
+from training.run import write_run
+from training.settings import read_settings, settings_digest
 from training.student import Student, StudentConfig, fit_student, student_logits
 from training.validation import mean_auroc
 
 _log = logging.getLogger(__name__)
 
-SAID = "teacher.safetensors"
+SAID = "teacher"
 
 _CHUNK = 2048
 
@@ -52,7 +55,7 @@ def distill(
     extra: Sequence[Path] = (),
     device: str = "auto",
 ) -> None:
-    """Leaves model.safetensors, tokenizer.json, training.json and teacher.safetensors in `out`.
+    """Leaves model.safetensors, tokenizer.json, training.json and what the teacher said in `out`.
 
     Raises:
         ValueError: there is no training row, or the teacher has no word vectors of its tokenizer's size.
@@ -71,20 +74,16 @@ def distill(
     student = Student(config, word_vectors(teacher, tokenizer.get_vocab_size()), len(texts.labels))
     tokens = tokenize(everything, tokenizer, max_tokens=config.max_tokens, pad_id=0)
     losses = fit_student(config, student, tokens, _annotated(config, train, len(more)), taught)
-    found = {name: value.numpy() for name, value in student.state_dict().items()}
-    save_file({name: np.ascontiguousarray(value) for name, value in found.items()}, out / "model.safetensors")
-    measured = None
+    measured = float("nan")
     if dev.n:
         dev_tokens = tokenize(dev.text, tokenizer, max_tokens=config.max_tokens, pad_id=0)
-        measured = round(mean_auroc(student_logits(student, dev_tokens), dev), 5)
-    tokenizer.no_truncation()
-    tokenizer.save(str(out / TOKENIZER))
+        measured = mean_auroc(student_logits(student, dev_tokens), dev)
     about = {
         "labels": list(texts.labels),
         "encoder": config.encoder,
         "teacher": {"name": read_artifact(teacher).name, "digest": read_artifact(teacher).digest},
         "config": dataclasses.asdict(config),
-        "config_digest": config.digest,
+        "config_digest": settings_digest(config),
         "examples_sha256": sha256_of(examples),
         "extra_sha256": [sha256_of(path) for path in extra],
         "commit": commit(),
@@ -92,31 +91,28 @@ def distill(
         "n_texts": len(everything),
         "seconds": round(time.monotonic() - began),
         "losses": [round(loss, 5) for loss in losses],
-        "dev": measured,
+        "dev": rounded(measured, 5),
     }
-    (out / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+    tokenizer.no_truncation()
+    write_run(out, student.state_dict(), tokenizer.to_str(pretty=True), about)
 
 
 def teacher_logits(
     teacher: Path, texts: Sequence[str], kept: Path, *, device: str = "auto"
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The labels of an artifact and its logits (n, L) of the texts; `kept` is written as they come.
+    """The labels of an artifact and its logits (n, L) of the texts.
 
-    What `kept` already holds of the same teacher and texts is not computed again.
+    `kept` is a directory with a file for each 2,048 texts, named after the digest of teacher and texts.
+    What is there is not computed again.
     """
-    labels, key = read_artifact(teacher).labels, _key(teacher, texts)
-    found = _read(kept, key, len(labels))
-    if len(found) == len(texts):
-        return labels, found
-    classifier = HarmClassifier.load(teacher, device)
-    with Progress() as progress:
-        task = progress.add_task("teacher", total=len(texts), completed=len(found))
-        for start in range(len(found), len(texts), _CHUNK):
-            said = classifier.logits(list(texts[start : start + _CHUNK])).astype(np.float32)
-            found = np.concatenate([found, said])
-            _write(kept, key, found)
-            progress.advance(task, len(said))
-    return labels, found
+    artifact = read_artifact(teacher)
+    kept.mkdir(parents=True, exist_ok=True)
+    chunks = [texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
+    places = [kept / f"{_key(artifact, chunk)}.safetensors" for chunk in chunks]
+    missing = {place: chunk for place, chunk in zip(places, chunks, strict=True) if not place.exists()}
+    if missing:
+        _ask(HarmClassifier.load(teacher, device), missing)
+    return artifact.labels, np.concatenate([load_file(place)["logits"] for place in places])
 
 
 def word_vectors(teacher: Path, vocabulary: int) -> NDArray[np.float32]:
@@ -164,22 +160,17 @@ def _unlabelled(path: Path) -> list[str]:
     return [text for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text]
 
 
-def _key(teacher: Path, texts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps([read_artifact(teacher).digest, *texts]).encode()).hexdigest()
+def _ask(teacher: HarmClassifier, missing: dict[Path, Sequence[str]]) -> None:
+    """Writes the teacher's logits of each chunk of texts to its place."""
+    with Progress() as progress:
+        for place, chunk in progress.track(missing.items(), description="teacher"):
+            said = teacher.read(chunk)[0].astype(np.float32)
+            with replacing(place) as unfinished:
+                save_file({"logits": said}, unfinished)
 
 
-def _read(kept: Path, key: str, n_labels: int) -> NDArray[np.float32]:
-    if kept.exists():
-        with safe_open(kept, framework="numpy") as stored:
-            if (stored.metadata() or {}).get("key") == key:
-                return np.asarray(stored.get_tensor("logits"), dtype=np.float32)
-    return np.empty((0, n_labels), dtype=np.float32)
-
-
-def _write(kept: Path, key: str, logits: NDArray[np.float32]) -> None:
-    unfinished = kept.with_suffix(".unfinished")
-    save_file({"logits": logits}, unfinished, metadata={"key": key})
-    unfinished.replace(kept)
+def _key(teacher: Artifact, texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([teacher.digest, *texts]).encode()).hexdigest()
 
 
 def main() -> None:
@@ -194,7 +185,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     quiet_memory()
-    config = StudentConfig.read(given.config)
+    config = read_settings(given.config, StudentConfig)
     distill(config, given.examples, given.teacher, given.out, extra=given.extra, device=given.device)
 
 

@@ -6,7 +6,6 @@ functional, fairness and robustness tables.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 
 from models.calibration import calibrated_log_odds
 from models.classifier import HarmClassifier, familiarity_of
+from models.examples import LabelledTexts
 from training.annotated import evaluate_annotated
+from training.atomic import write_json
 from training.calibrate import DRAFT, Held, LabelPlan, held_out, read_plan
 from training.command import run_command
 from training.evidence import evaluate_calibration, evaluate_label, refusal
@@ -45,12 +46,15 @@ def evaluate(
     data: Path | None = None,
     cases: Path | None = None,
 ) -> dict[str, Any]:
-    """All figures of a run's draft, JSON-ready.
+    """All figures of a run's draft, JSON-ready; what there are no texts for is None or left out.
 
     Raises:
         FileNotFoundError: the run has not been calibrated, or a file of `data` or `cases` is missing.
+        ValueError: the plan lacks a label that was calibrated, or the examples are others than then.
     """
     held = held_out(run, examples)
+    if unplanned := sorted(set(held.artifact.labels) - set(plan)):
+        raise ValueError(f"plan: expected the labels that {run} was calibrated for, got none of {unplanned}")
     texts, log_odds = held.texts, held.log_odds
     probability = 1 / (1 + np.exp(-log_odds))
     labels = {}
@@ -59,15 +63,12 @@ def evaluate(
         labels[label]["refusal"] = refusal(labels[label])
         labels[label]["calibration"] = evaluate_calibration(probability[:, j], texts, label, plan[label])
         _log.info("%s done", label)
-    prevalence = {
-        label: platt.prevalence for label, platt in zip(texts.labels, held.artifact.calibration, strict=True)
-    }
     agreement = data / "annotations/agreement.json" if data else None
     found: dict[str, Any] = {
         "draft": held.artifact.digest,
         "labels": labels,
         "annotated": evaluate_annotated(log_odds, texts, agreement),
-        "shift": evaluate_shift(log_odds, texts, prevalence),
+        "shift": evaluate_shift(held),
     }
     if "toxicity" in texts.labels:
         found |= _toxicity(held, data)
@@ -102,7 +103,7 @@ def _threshold(held: Held) -> float:
 
 
 def _cases(classifier: HarmClassifier, held: Held, found: dict[str, Any], cases: Path) -> dict[str, Any]:
-    texts, artifact = held.texts, held.artifact
+    artifact = held.artifact
     tables: dict[str, Any] = {"novelty": _novelty(classifier, held)}
     if "misinformation" in artifact.labels:
         j = artifact.labels.index("misinformation")
@@ -119,12 +120,6 @@ def _cases(classifier: HarmClassifier, held: Held, found: dict[str, Any], cases:
     def score(text: list[str]) -> Floats:
         return np.asarray(1 / (1 + np.exp(-_log_odds(classifier, text)[:, j])))
 
-    rng = np.random.default_rng(0)
-    rows = np.flatnonzero(
-        (texts.split == "test") & ~np.isnan(texts.target[:, j]) & (texts.source != "contrast")
-    )
-    rows = np.sort(rng.permutation(rows)[:ROBUSTNESS_TEXTS])
-    clean = [texts.text[int(i)] for i in rows]
     return tables | {
         "functional": functional_table(
             score, read_cases(cases / "functional_cases.jsonl"), threshold=threshold
@@ -140,13 +135,26 @@ def _cases(classifier: HarmClassifier, held: Held, found: dict[str, Any], cases:
                 score, read_sentence_pairs(cases / "identity_political_pairs.json"), threshold=threshold
             ),
         },
-        "robustness": robustness_table(score, clean, texts.target[rows, j] >= 0.5, rng),
+        "robustness": _robustness(score, held.texts),
     }
 
 
+def _robustness(score: Score, texts: LabelledTexts) -> dict[str, dict[str, float]] | None:
+    """None where the texts of split "test" are not of both classes of toxicity."""
+    target = texts.target[:, texts.labels.index("toxicity")]
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero((texts.split == "test") & ~np.isnan(target) & (texts.source != "contrast"))
+    rows = np.sort(rng.permutation(rows)[:ROBUSTNESS_TEXTS])
+    present = target[rows] >= 0.5
+    if not 0 < present.sum() < len(rows):
+        return None
+    return robustness_table(score, [texts.text[int(i)] for i in rows], present, rng)
+
+
 def _novelty(classifier: HarmClassifier, held: Held) -> dict[str, Any] | None:
+    """None where the classifier does not measure familiarity, or without texts of split "test"."""
     up_to = held.artifact.familiar_up_to
-    if up_to is None:
+    if up_to is None or not (held.texts.split == "test").any():
         return None
     shuffled = shuffled_words(held.texts, np.random.default_rng(0))
     other = {"shuffled words": classifier.read(shuffled)[1]}
@@ -176,7 +184,7 @@ def main() -> None:
         data=arguments.data,
         cases=arguments.cases,
     )
-    (arguments.run / EVALUATION).write_text(json.dumps(found, indent=1) + "\n")
+    write_json(arguments.run / EVALUATION, found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What the encoder of a run makes of texts, before any head."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +16,7 @@ from models.bag import MODEL_TYPE, BagModel
 from models.calibration import UNCALIBRATED
 from models.device import place
 from training.batches import Tokens, tokenize
+from training.run import read_about
 from training.start import starting_model
 from training.validation import dev_logits
 
@@ -25,7 +25,7 @@ _MAX_TOKENS = 128
 
 def pooled_features(run: Path, text: list[str], *, device: str = "auto") -> NDArray[np.float32]:
     """float32 (n, d): what the head reads of each text, cut at 128 tokens."""
-    about = json.loads((run / "training.json").read_text())
+    about = read_about(run)
     if about["encoder"].get("model_type") == MODEL_TYPE:
         return _of_student(run, about, text)
     model, tokenizer, _ = starting_model(str(run), tuple(about["labels"]))

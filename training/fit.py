@@ -5,7 +5,6 @@ import math
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from training.batches import Tokens, batch_order, n_batches, tokenize
 from training.checkpoint import (
     Dev,
     Losses,
+    RunFiles,
     load_best,
     load_checkpoint,
     save_best,
@@ -53,24 +53,22 @@ def fit(
     texts: LabelledTexts,
     tokenizer: Tokenizer,
     *,
-    out: Path,
-    run: str,
+    files: RunFiles,
     device: str = "auto",
 ) -> Fit | None:
     """Trains `model` in place to its best weights on dev; None in every process but the first.
 
-    Without texts of split "dev" the last weights are the best. `out` holds checkpoint and best weights
-    of the run with digest `run`.
+    Without texts of split "dev" the last weights are the best.
 
     Raises:
-        ValueError: `out` holds the checkpoint of another run.
+        ValueError: the checkpoint among `files` is that of another run.
     """
-    loop = _Loop(config, model, texts, tokenizer, out=out, run=run, placement=place(device))
+    loop = _Loop(config, model, texts, tokenizer, files=files, placement=place(device))
     began = time.monotonic()
     stopped = loop.run()
     if not loop.accelerator.is_main_process:
         return None
-    load_best(out / "best", model, run=run)
+    load_best(files, model)
     state = loop.progressed
     return Fit(state.losses, state.dev, stopped, time.monotonic() - began, loop.accelerator.num_processes)
 
@@ -85,11 +83,10 @@ class _Loop:
         texts: LabelledTexts,
         tokenizer: Tokenizer,
         *,
-        out: Path,
-        run: str,
+        files: RunFiles,
         placement: Placement,
     ) -> None:
-        self.config, self.model, self.out, self.run_digest = config, model, out, run
+        self.config, self.model, self.files = config, model, files
         self.placement, self.tokenizer = placement, tokenizer
         self.accelerator = Accelerator(cpu=placement.device == "cpu")
         self.pad_id = int(getattr(model.encoder.config, "pad_token_id", 0) or 0)
@@ -108,7 +105,7 @@ class _Loop:
         _quicken(model, config.dropout, self.accelerator.device.type)
         model.to(self.accelerator.device).train()
         optimizer = _optimizer(config, model)
-        self.progressed = load_checkpoint(out / "checkpoint", model, optimizer, run=run)
+        self.progressed = load_checkpoint(files, model, optimizer)
         self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.steps_per_epoch = n_batches(self.texts.n, config.batch_size)
         self.n_steps = self.steps_per_epoch * config.epochs
@@ -185,9 +182,7 @@ class _Loop:
             losses = self.progressed.losses
             _log.info("step %d of %d, loss %.4f", step, self.n_steps, np.mean(losses[-100:]))
             if self.accelerator.is_main_process:
-                save_checkpoint(
-                    self.out / "checkpoint", self.model, self.optimizer, self.progressed, run=self.run_digest
-                )
+                save_checkpoint(self.files, self.model, self.optimizer, self.progressed)
 
     def _measure(self, step: int) -> None:
         score = float("nan")
@@ -200,7 +195,7 @@ class _Loop:
         self.progressed.dev.append((step, score))
         _log.info("step %d: dev %.4f", step, score)
         if better and self.accelerator.is_main_process:
-            save_best(self.out / "best", self.model, run=self.run_digest)
+            save_best(self.files, self.model)
 
     def _has_stopped(self) -> bool:
         values = [value for _, value in self.progressed.dev]

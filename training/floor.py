@@ -5,7 +5,6 @@ label, and a probe that sees no word at all for those in which style may give th
 """
 
 import argparse
-import json
 import logging
 import string
 from pathlib import Path
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.examples import LabelledTexts
+from training.atomic import write_json
 from training.command import run_command
 from training.evidence import evaluate_label
-from training.metrics import auroc, average_precision
+from training.metrics import auroc, average_precision, rounded
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def tfidf_floor(texts: LabelledTexts) -> dict[str, Any]:
             natural = np.flatnonzero(texts.split == "natural_test")
             present = texts.target[natural, j] >= 0.5
             figures[label]["natural"] = {
-                "auroc": round(auroc(score[natural], present), 4),
-                "average_precision": round(average_precision(score[natural], present), 4),
+                "auroc": rounded(auroc(score[natural], present)),
+                "average_precision": rounded(average_precision(score[natural], present)),
             }
         _log.info("%s done", label)
     return figures
@@ -57,7 +57,7 @@ def no_words_floor(texts: LabelledTexts) -> dict[str, Any]:
 
     features = np.array([style(text) for text in texts.text])
     figures = {}
-    for label in NO_WORDS_LABELS:
+    for label in (name for name in NO_WORDS_LABELS if name in texts.labels):
         target = texts.target[:, texts.labels.index(label)]
         rows = np.flatnonzero((texts.split == "train") & ~np.isnan(target))
         model = HistGradientBoostingClassifier(random_state=0)
@@ -84,7 +84,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     texts = LabelledTexts.read(arguments.examples)
     figures = {"tfidf": tfidf_floor(texts), "no_words": no_words_floor(texts)}
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    write_json(arguments.out, figures)
 
 
 if __name__ == "__main__":

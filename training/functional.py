@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics import auroc
+from training.metrics import auroc, rounded
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -90,8 +90,8 @@ def functional_table(score: Score, cases: list[FunctionalCase], *, threshold: fl
             "n": int(rows.sum()),
             "toxic": bool(expected[rows][0]),
             "accuracy": round(float(right[rows].mean()), 4),
-            "auroc": _rounded(auroc(values[against], expected[against])),
-            "pair_accuracy": _rounded(_mean(ahead[rows])),
+            "auroc": rounded(auroc(values[against], expected[against])),
+            "pair_accuracy": rounded(_mean(ahead[rows])),
         }
     return {
         "n": len(cases),
@@ -99,8 +99,8 @@ def functional_table(score: Score, cases: list[FunctionalCase], *, threshold: fl
         "n_pairs": int((~np.isnan(ahead[expected])).sum()),
         "threshold": threshold,
         "accuracy": round(float(right.mean()), 4),
-        "auroc": _rounded(auroc(values, expected)),
-        "pair_accuracy": _rounded(_mean(ahead[expected])),
+        "auroc": rounded(auroc(values, expected)),
+        "pair_accuracy": rounded(_mean(ahead[expected])),
         "functionalities": table,
     }
 
@@ -119,10 +119,6 @@ def _ahead(values: Floats, cases: list[FunctionalCase]) -> Floats:
 def _mean(values: Floats) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
 
 
 def _check(cases: list[FunctionalCase]) -> None:

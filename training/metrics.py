@@ -1,10 +1,10 @@
-"""How well a score orders texts: area under the ROC curve and average precision, per source."""
+"""How well a score orders texts: area under the ROC curve, average precision and rank correlation."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -52,6 +52,13 @@ def auroc_error(score: Floats, present: Bools) -> float:
     return float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
 
 
+def spearman(first: Floats, second: Floats) -> float:
+    """Spearman's rank correlation; NaN where one of both is constant."""
+    if not np.ptp(first) or not np.ptp(second):
+        return float("nan")
+    return float(spearmanr(first, second).statistic)
+
+
 def within_source(score: Floats, present: Bools, source: NDArray[np.str_]) -> dict[str, Any]:
     """Figures of one label over several sources.
 
@@ -79,9 +86,9 @@ def within_source(score: Floats, present: Bools, source: NDArray[np.str_]) -> di
             }
     return {
         "auroc": round(total / counted, 4) if counted else None,
-        "auroc_pooled": _rounded(auroc(score, present)),
-        "average_precision": _rounded(average_precision(score, present)),
-        "mean_of_sources": mean_auroc(listed),
+        "auroc_pooled": rounded(auroc(score, present)),
+        "average_precision": rounded(average_precision(score, present)),
+        "mean_of_sources": mean_of_sources(listed),
         "n": len(present),
         "n_positive": int(present.sum()),
         "n_positive_compared": counted,
@@ -89,7 +96,7 @@ def within_source(score: Floats, present: Bools, source: NDArray[np.str_]) -> di
     }
 
 
-def mean_auroc(sources: dict[str, dict[str, float]]) -> dict[str, float] | None:
+def mean_of_sources(sources: dict[str, dict[str, float]]) -> dict[str, float] | None:
     """Plain mean of the sources' AUROC with its standard error, or None where there is no source.
 
     The error is that of other texts from the same sources; another platform may differ by more.
@@ -102,5 +109,6 @@ def mean_auroc(sources: dict[str, dict[str, float]]) -> dict[str, float] | None:
     return {"auroc": round(float(mean), 4), "standard_error": round(float(error), 4), "n": len(found)}
 
 
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
+def rounded(value: float, digits: int = 4) -> float | None:
+    """The value with so many decimals; None, which JSON can hold, for NaN."""
+    return None if np.isnan(value) else round(value, digits)

@@ -6,7 +6,6 @@ Beside each figure stand two that see no meaning: TF-IDF, and length, capitals a
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.examples import LabelledTexts
+from training.atomic import write_json
 from training.command import run_command
 from training.corpora import CORPORA
 from training.floor import style
@@ -165,7 +165,7 @@ def main() -> None:
     features = frozen_features(list(texts.text), arguments.encoder)
     permissive = frozenset(corpus.name for corpus in CORPORA if corpus.role == "train")
     figures = compare(texts, features, permissive)
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    write_json(arguments.out, figures)
 
 
 if __name__ == "__main__":

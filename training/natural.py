@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from models.examples import LabelledTexts
 from models.normalise import normalised
-from training.metrics import auroc, auroc_error, average_precision
+from training.metrics import auroc, auroc_error, average_precision, rounded, spearman
 
 Floats = NDArray[np.float64]
 
@@ -18,14 +17,17 @@ FALSE_POSITIVE_RATE = 0.01
 _FILE = "toxicity/wiki_context_cat_large.parquet"
 
 
-def evaluate_natural(score: Floats, texts: LabelledTexts, data: Path) -> dict[str, Any]:
+def evaluate_natural(score: Floats, texts: LabelledTexts, data: Path) -> dict[str, Any] | None:
     """Toxicity on the rows of split "natural_test", beside the Perspective score of each.
 
     `score` (n,) is any increasing score, row by row those of `texts`. Half of the comments were labelled
-    by people who saw no context ("without_context"), as no text classifier does.
+    by people who saw no context ("without_context"), as no text classifier does. None, for all or for
+    that half, without both classes.
     """
     rows = np.flatnonzero(texts.split == "natural_test")
     present = texts.target[rows, texts.labels.index("toxicity")] >= 0.5
+    if not 0 < present.sum() < len(rows):
+        return None
     table = pq.read_table(data / _FILE)
     clean = [normalised(str(text or "")) for text in table["text"].to_pylist()]
     score_of = dict(zip(clean, table["perspective_toxicity"].to_pylist(), strict=True))
@@ -36,8 +38,10 @@ def evaluate_natural(score: Floats, texts: LabelledTexts, data: Path) -> dict[st
     threshold = float(np.quantile(ours[~present], 1 - FALSE_POSITIVE_RATE))
     return {
         **_beside(ours, theirs, present),
-        "without_context": _beside(ours[alone], theirs[alone], present[alone]),
-        "spearman_with_perspective": round(float(spearmanr(ours, theirs).statistic), 4),
+        "without_context": _beside(ours[alone], theirs[alone], present[alone])
+        if 0 < present[alone].sum() < alone.sum()
+        else None,
+        "spearman_with_perspective": rounded(spearman(ours, theirs)),
         "recall_at_1_percent_false_positives": round(float((ours[present] > threshold).mean()), 4),
     }
 
@@ -47,7 +51,7 @@ def _beside(ours: Floats, theirs: Floats, present: NDArray[np.bool_]) -> dict[st
         "n": len(present),
         "n_positive": int(present.sum()),
         "auroc": round(auroc(ours, present), 4),
-        "auroc_standard_error": round(auroc_error(ours, present), 4),
+        "auroc_standard_error": rounded(auroc_error(ours, present)),
         "average_precision": round(average_precision(ours, present), 4),
         "perspective_auroc": round(auroc(theirs, present), 4),
         "perspective_average_precision": round(average_precision(theirs, present), 4),

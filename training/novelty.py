@@ -48,7 +48,7 @@ def evaluate_novelty(
 
 
 def shuffled_words(texts: LabelledTexts, rng: np.random.Generator) -> list[str]:
-    """Texts of the right words in no order: 400 of 14 words drawn from the held-out texts."""
+    """Texts of the right words in no order: 400 of 14 words drawn from the texts of split "test"."""
     words = [
         word for i in np.flatnonzero(texts.split == "test")[:5000] for word in texts.text[int(i)].split()
     ]

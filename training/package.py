@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,32 +22,27 @@ from training.calibrate import DRAFT, Held, held_out
 from training.card import write_card
 from training.command import run_command
 from training.evaluate import EVALUATION
+from training.run import read_about
 
 _log = logging.getLogger(__name__)
+
+BESIDE = ("floor", "speed", "misinformation", "leave_out")
 
 _CHECKED = 500
 _NOT_IN_CARD = ("losses", "encoder")
 
 
-def package(
-    run: Path,
-    examples: Path,
-    out: Path,
-    *,
-    floor: Path | None = None,
-    speed: Path | None = None,
-    misinformation: Path | None = None,
-) -> None:
+def package(run: Path, examples: Path, out: Path, *, beside: Mapping[str, Path | None] | None = None) -> None:
     """Writes artifact and card to `out`, named after its last part.
 
-    `floor` is what `training.floor` wrote, `misinformation` what `training.misinformation` did, `speed` what
-    `benchmarks/classifier.py` did.
+    `beside` names files with what else the card shows, by the command that wrote each: `floor`,
+    `misinformation` and `leave_out` of this package, `speed` of benchmarks/classifier.py.
 
     Raises:
         FileNotFoundError: the run has not been calibrated or evaluated.
         ValueError: no label has enough evidence to be served.
     """
-    training = json.loads((run / "training.json").read_text())
+    training = read_about(run)
     if not (run / EVALUATION).exists():
         raise FileNotFoundError(f"{run / EVALUATION}: expected what training.evaluate writes, got none")
     figures = json.loads((run / EVALUATION).read_text())
@@ -60,9 +56,7 @@ def package(
         "training": {key: value for key, value in training.items() if key not in _NOT_IN_CARD},
         "data": json.loads(examples.with_suffix(".json").read_text()),
         "figures": figures,
-        "floor": json.loads(floor.read_text()) if floor else None,
-        "speed": json.loads(speed.read_text()) if speed else None,
-        "misinformation": json.loads(misinformation.read_text()) if misinformation else None,
+        **{name: _read(beside, name) for name in BESIDE},
     }
     if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
         raise ValueError(f"{out}: expected a new directory or a classifier to replace, got other files")
@@ -72,6 +66,11 @@ def package(
     artifact = replace(artifact, about=about)
     artifact.write_manifest(out)
     write_card(artifact, sum(path.stat().st_size for path in out.iterdir()), out / "README.md")
+
+
+def _read(beside: Mapping[str, Path | None] | None, name: str) -> Any:
+    path = (beside or {}).get(name)
+    return None if path is None else json.loads(path.read_text())
 
 
 def _write_served(
@@ -113,17 +112,12 @@ def main() -> None:
     parser.add_argument("--floor", type=Path, help="what training.floor wrote")
     parser.add_argument("--speed", type=Path, help="what benchmarks/classifier.py wrote")
     parser.add_argument("--misinformation", type=Path, help="what training.misinformation wrote")
+    parser.add_argument("--leave-out", type=Path, help="what training.leave_out wrote")
     parser.add_argument("--out", type=Path, required=True, help=f"directory of the artifact ({MANIFEST})")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    package(
-        arguments.run,
-        arguments.examples,
-        arguments.out,
-        floor=arguments.floor,
-        speed=arguments.speed,
-        misinformation=arguments.misinformation,
-    )
+    beside = {name: getattr(arguments, name) for name in BESIDE}
+    package(arguments.run, arguments.examples, arguments.out, beside=beside)
 
 
 if __name__ == "__main__":

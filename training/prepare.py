@@ -6,7 +6,6 @@ for each corpus its rows, licence, who labelled it and the sha256 of its file.
 
 import argparse
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from models.examples import LabelledTexts
 from models.taxonomy import LABELS
+from training.atomic import write_json
 from training.command import run_command
 from training.contrast import DATA as WRITTEN
 from training.contrast import contrast_rows
@@ -158,7 +158,7 @@ def main() -> None:
     texts.write(arguments.out)
     about = describe(texts, arguments.data) if arguments.data else {}
     about |= describe_own(texts, own)
-    arguments.out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+    write_json(arguments.out.with_suffix(".json"), about)
     _log.info("%d texts of %d corpora in %s", texts.n, len(about), arguments.out)
 
 

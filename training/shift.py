@@ -1,56 +1,73 @@
-"""Calibration where the model was not trained: on unseen sources, after a correction of prevalence alone."""
+"""Calibration where the model was not trained: on unseen sources, with their prevalence stated or not."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import expected_calibration_error, reliability
-from models.examples import LabelledTexts
+from models.calibration import Platt, calibrated_log_odds, expected_calibration_error, reliability
+from models.classifier import familiarity_of
+from training.calibrate import Held
 
 Floats = NDArray[np.float64]
 
 MIN_OF_EACH = 20
 
 
-def evaluate_shift(log_odds: Floats, texts: LabelledTexts, prevalence: dict[str, float]) -> dict[str, Any]:
-    """Per label and unseen source: the calibration error once the user has stated the source's prevalence.
+def evaluate_shift(held: Held, *, seed: int = 0) -> dict[str, Any]:
+    """Per label and unseen source: the calibration error, as it is and after each of two corrections.
 
-    `log_odds` (n, L) are calibrated, each label to its `prevalence`. Sources with under 20 texts of a class
-    are left out. The prevalence to move to is that of the same rows; a user knows it from a sample.
+    Both take the share of texts with the label, which a user knows from a sample. `ece` moves each half of
+    the source by its share and the *texts* of the other half (`Platt.at_prevalence_of`; no label is used),
+    `ece_by_factor` by the share alone (`Platt.at_prevalence`). Sources with under 20 texts of a class are
+    left out.
     """
+    texts, rng = held.texts, np.random.default_rng(seed)
+    known = familiarity_of(held.artifact, held.distance)
     labels = {}
-    for label, base in prevalence.items():
-        j = texts.labels.index(label)
+    for j, (label, platt) in enumerate(zip(texts.labels, held.artifact.calibration, strict=True)):
         rows = np.flatnonzero((texts.split == "unseen") & ~np.isnan(texts.target[:, j]))
         sources = {}
         for source in np.unique(texts.source[rows]):
-            own = rows[texts.source[rows] == source]
+            own = rng.permutation(rows[texts.source[rows] == source])
             present = texts.target[own, j] >= 0.5
             if min(present.sum(), (~present).sum()) >= MIN_OF_EACH:
-                sources[str(source)] = _shifted(log_odds[own, j], present, base)
+                familiar = np.ones(len(own)) if known is None else known[own]
+                sources[str(source)] = _shifted(platt, held.logits[own, j], familiar, present)
         if sources:
-            labels[label] = {
-                "mean_ece": round(float(np.mean([entry["ece"] for entry in sources.values()])), 4),
-                "sources": sources,
-            }
-    mean = float(np.mean([entry["mean_ece"] for entry in labels.values()])) if labels else None
-    return {"labels": labels, "mean_ece": mean if mean is None else round(mean, 4)}
+            labels[label] = {f"mean_{key}": _mean(sources, key) for key in _ERRORS} | {"sources": sources}
+    return {"labels": labels} | {f"mean_{key}": _mean(labels, f"mean_{key}") for key in _ERRORS}
 
 
-def _shifted(log_odds: Floats, present: NDArray[np.bool_], base: float) -> dict[str, Any]:
+_ERRORS = ("ece", "ece_by_factor", "ece_uncorrected")
+
+
+def _shifted(platt: Platt, logit: Floats, familiar: Floats, present: NDArray[np.bool_]) -> dict[str, Any]:
+    """Figures of one source, its rows in random order."""
     share = float(present.mean())
-    moved = _sigmoid(log_odds + np.log(share / (1 - share)) - np.log(base / (1 - base)))
+    by_sample = np.empty(len(logit))
+    halves = np.arange(len(logit)) % 2 == 0
+    for half in (halves, ~halves):
+        moved = platt.at_prevalence_of(share, logit[half], familiar[half])
+        by_sample[~half] = _probability(moved, logit[~half], familiar[~half])
+    by_factor = _probability(platt.at_prevalence(share), logit, familiar)
+    uncorrected = _probability(platt, logit, familiar)
+    found = {"ece": by_sample, "ece_by_factor": by_factor, "ece_uncorrected": uncorrected}
     return {
-        "ece": round(expected_calibration_error(moved, present), 4),
-        "ece_uncorrected": round(expected_calibration_error(_sigmoid(log_odds), present), 4),
+        **{name: round(expected_calibration_error(p, present), 4) for name, p in found.items()},
         "prevalence": round(share, 4),
         "reliability": [
-            [round(value, 4) for value in point] for point in reliability(moved, present, bins=10)
+            [round(value, 4) for value in point] for point in reliability(by_sample, present, bins=10)
         ],
         "n": len(present),
     }
 
 
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-x)))
+def _probability(platt: Platt, logit: Floats, familiar: Floats) -> Floats:
+    log_odds = calibrated_log_odds(logit[:, None], [platt], familiar)[:, 0]
+    return np.asarray(1 / (1 + np.exp(-log_odds)))
+
+
+def _mean(entries: dict[str, dict[str, Any]], key: str) -> float | None:
+    values = [entry[key] for entry in entries.values()]
+    return round(float(np.mean(values)), 4) if values else None

@@ -1,6 +1,5 @@
 """What a training starts from: any encoder with a new head, or a classifier that was trained before."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from transformers import AutoTokenizer
 from models.artifact import MANIFEST, TOKENIZER, read_artifact, read_weights
 from models.encoder import MultiLabelEncoder, from_config, from_pretrained
 from training.provenance import sha256_of
+from training.run import ABOUT, WEIGHTS, read_about
 
 
 def starting_model(source: str, labels: tuple[str, ...]) -> tuple[MultiLabelEncoder, Tokenizer, str | None]:
@@ -25,10 +25,10 @@ def starting_model(source: str, labels: tuple[str, ...]) -> tuple[MultiLabelEnco
         ValueError: an artifact was altered.
     """
     directory = Path(source)
-    if (directory / "training.json").exists():
-        about = json.loads((directory / "training.json").read_text())
-        weights = load_file(directory / "model.safetensors")
-        digest = sha256_of(directory / "model.safetensors")
+    if (directory / ABOUT).exists():
+        about = read_about(directory)
+        weights = load_file(directory / WEIGHTS)
+        digest = sha256_of(directory / WEIGHTS)
         return *_trained(directory, about["encoder"], weights, tuple(about["labels"]), labels), digest
     if (directory / MANIFEST).exists():
         artifact = read_artifact(directory)

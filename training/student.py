@@ -1,13 +1,8 @@
 """The small model that learns from a large one: that of models.bag, in torch, and its optimisation."""
 
-import dataclasses
-import hashlib
-import json
 import logging
 import time
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +13,7 @@ from torch.nn import functional
 from models.bag import MODEL_TYPE
 from training.batches import Tokens, batch_order, n_batches
 from training.loss import masked_loss
+from training.settings import check_settings
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +34,7 @@ class StudentConfig:
     rest times that against the annotations, which the temperings balance as in `TrainConfig`.
 
     Raises:
-        ValueError: a value out of range, or another schema.
+        ValueError: a value of another type or out of range, or another schema.
     """
 
     schema: int
@@ -59,41 +55,19 @@ class StudentConfig:
     class_tempering: float
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA_VERSION:
-            raise ValueError(f"schema: expected {SCHEMA_VERSION}, got {self.schema}")
-        if self.span % 2 == 0:
-            raise ValueError(f"span: expected an odd number, got {self.span}")
-        for name in ("epochs", "batch_size", "max_tokens", "width", "filters", "hidden", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
-        shares = ("dropout", "teacher_share", "source_tempering", "label_tempering", "class_tempering")
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number in [0, 1], got {getattr(self, name)}")
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the settings in canonical JSON."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        check_settings(
+            self,
+            schema=SCHEMA_VERSION,
+            above_zero=("epochs", "batch_size", "max_tokens", "width", "filters", "hidden", "learning_rate"),
+            shares=("dropout", "teacher_share", "source_tempering", "label_tempering", "class_tempering"),
+        )
+        if self.span < 1 or self.span % 2 == 0:
+            raise ValueError(f"span: expected an odd number above 0, got {self.span}")
 
     @property
     def encoder(self) -> dict[str, str | int]:
         """What `models.bag.BagModel` needs to know besides the weights."""
         return {"model_type": MODEL_TYPE, "span": self.span}
-
-    @classmethod
-    def read(cls, path: Path) -> "StudentConfig":
-        """The settings in a TOML file.
-
-        Raises:
-            ValueError: a key is unknown, missing, or has a bad value.
-        """
-        found = tomllib.loads(path.read_text())
-        names = {field.name for field in dataclasses.fields(cls)}
-        if set(found) != names:
-            unknown, missing = sorted(set(found) - names), sorted(names - set(found))
-            raise ValueError(f"{path}: unknown: {unknown}, missing: {missing}")
-        return cls(**found)
 
 
 class Student(nn.Module):

@@ -2,27 +2,30 @@
 
 Trains on the split "train" and keeps the weights that order the split "dev" best. Run the same command again
 after an interruption: it resumes at the last checkpoint and ends with the weights that an uninterrupted run
-would have. Under `torchrun` or `accelerate launch` the processes share each batch.
+would have. Under `torchrun` or `accelerate launch --multi_gpu` the processes share each batch, on CPUs too
+(`--device cpu`). The last file to be written, training.json, marks the run as finished.
 """
 
 import argparse
 import dataclasses
 import hashlib
-import json
 import logging
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from models.device import quiet_memory
 from models.encoder import config_of
 from models.examples import LabelledTexts
+from training.checkpoint import RunFiles
 from training.command import run_command
 from training.config import TrainConfig
 from training.curves import write_curves
 from training.fit import Fit, fit
+from training.metrics import rounded
 from training.provenance import commit, sha256_of, versions
+from training.run import ABOUT, read_about, write_run
+from training.settings import read_settings, settings_digest
 from training.start import starting_model
 
 _log = logging.getLogger(__name__)
@@ -31,8 +34,10 @@ _log = logging.getLogger(__name__)
 def train(config: TrainConfig, examples: Path, encoder: str, out: Path, *, device: str = "auto") -> None:
     """Trains; leaves model.safetensors, tokenizer.json, training.json, curves.csv and .png in `out`.
 
+    A run that is finished already stays as it is.
+
     Raises:
-        ValueError: `out` holds a checkpoint of another run, or there is no training row.
+        ValueError: `out` holds another run, finished or not, or there is no training row.
     """
     out.mkdir(parents=True, exist_ok=True)
     texts = LabelledTexts.read(examples)
@@ -40,31 +45,43 @@ def train(config: TrainConfig, examples: Path, encoder: str, out: Path, *, devic
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
     torch.manual_seed(config.seed)
     model, tokenizer, base = starting_model(encoder, texts.labels)
-    run = hashlib.sha256(f"{config.digest} {sha256_of(examples)} {base or encoder}".encode()).hexdigest()
-    found = fit(config, model, texts, tokenizer, out=out, run=run, device=device)
-    if found is None:
-        return  # another process than the first writes nothing
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()}, out / "model.safetensors"
-    )
-    tokenizer.no_truncation()
-    tokenizer.save(str(out / "tokenizer.json"))
-    about = {
-        "labels": list(texts.labels),
-        "encoder": config_of(model),
-        "base_encoder_sha256": base,
-        "config": dataclasses.asdict(config),
-        "config_digest": config.digest,
-        "examples_sha256": sha256_of(examples),
-        "commit": commit(),
-        "versions": versions(),
-        "n_texts": int((texts.split == "train").sum()),
-        **_progress(found),
-    }
-    (out / "training.json").write_text(json.dumps(about, indent=1) + "\n")
-    write_curves(found.losses, found.dev, out)
-    for name in ("checkpoint", "best"):
-        (out / name).unlink(missing_ok=True)
+    files = RunFiles(out, _run_digest(config, sha256_of(examples), base or encoder))
+    if not _is_finished(files):
+        found = fit(config, model, texts, tokenizer, files=files, device=device)
+        if found is None:
+            return  # another process than the first writes nothing
+        about = {
+            "run": files.digest,
+            "labels": list(texts.labels),
+            "encoder": config_of(model),
+            "base_encoder_sha256": base,
+            "config": dataclasses.asdict(config),
+            "config_digest": settings_digest(config),
+            "examples_sha256": sha256_of(examples),
+            "commit": commit(),
+            "versions": versions(),
+            "n_texts": int((texts.split == "train").sum()),
+            **_progress(found),
+        }
+        write_curves(found.losses, found.dev, out)
+        tokenizer.no_truncation()
+        write_run(out, model.state_dict(), tokenizer.to_str(pretty=True), about)
+    files.remove()
+
+
+def _run_digest(config: TrainConfig, examples: str, start: str) -> str:
+    return hashlib.sha256(f"{settings_digest(config)} {examples} {start}".encode()).hexdigest()
+
+
+def _is_finished(files: RunFiles) -> bool:
+    """Whether the directory holds this run with nothing left to do but to remove its checkpoint."""
+    path = files.directory / ABOUT
+    if not path.exists():
+        return False
+    if read_about(files.directory).get("run") != files.digest:
+        raise ValueError(f"{path}: expected none, or that of this run, got another run: choose another --out")
+    _log.info("%s: finished already", files.directory)
+    return True
 
 
 def _progress(found: Fit) -> dict[str, object]:
@@ -73,7 +90,7 @@ def _progress(found: Fit) -> dict[str, object]:
         "n_processes": found.n_processes,
         "stopped_early": found.stopped_early,
         "losses": [round(loss, 5) for loss in found.losses],
-        "dev": [[step, round(value, 5)] for step, value in found.dev],
+        "dev": [[step, rounded(score, 5)] for step, score in found.dev],
     }
 
 
@@ -89,7 +106,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     quiet_memory()
     train(
-        TrainConfig.read(arguments.config),
+        read_settings(arguments.config, TrainConfig),
         arguments.examples,
         arguments.encoder,
         arguments.out,
