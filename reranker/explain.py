@@ -35,6 +35,7 @@ class Explanation:
     """The position of one post in one request.
 
     `terms` add up to `score` to 1e-9 of its size. `rank` is from 1, None where the post was removed.
+    `explored` says that its rank is one that the policy draws.
     """
 
     post_id: str
@@ -48,6 +49,7 @@ class Explanation:
     harms: dict[str, float | None]
     sentences: tuple[str, str]
     held_out: bool
+    explored: bool
     policy: str
     digest: str
     model: str | None
@@ -95,6 +97,7 @@ def explain(ranking: Ranking, post_id: str, request_id: str | None = None) -> Ex
             _demotion_sentence(ranking, row, harms),
         ),
         held_out=bool(ranking.held_out[request]),
+        explored=_is_explored(ranking, row),
         policy=ranking.policy.name,
         digest=ranking.policy.digest,
         model=None if ranking.harms is None else ranking.harms.posts.model,
@@ -200,6 +203,8 @@ def _position_sentence(ranking: Ranking, row: int, terms: tuple[Term, ...]) -> s
         return "The post was removed: it, or the post it replies to, is beyond the policy's removal line."
     n_shown = int(np.diff(ranking.offsets)[ranking.feed.request_of_row[row]])
     where = f"The post is number {position + 1} of {n_shown}"
+    if _is_explored(ranking, row):
+        where += f", drawn by chance (number {_by_score(ranking, row)} by its score alone)"
     if ranking.held_out[ranking.feed.request_of_row[row]]:
         return f"{where} because this viewer is in the holdout that keeps the original order."
     if ranking.policy.score.order_by == "chronological":
@@ -215,6 +220,24 @@ def _position_sentence(ranking: Ranking, row: int, terms: tuple[Term, ...]) -> s
     if ranking.policy.value.bad_weight != 1.0:
         worth += f", of which {good:,.4g} are of a kind that people endorse on reflection"
     return f"{where}: {worth}, mostly {named}."
+
+
+def _is_explored(ranking: Ranking, row: int) -> bool:
+    rule, position = ranking.policy.exploration, int(ranking.position[row])
+    if rule is None or ranking.held_out[ranking.feed.request_of_row[row]]:
+        return False
+    return rule.from_rank <= position + 1 <= rule.n_slots
+
+
+def _by_score(ranking: Ranking, row: int) -> int:
+    """The rank, from 1, that the order of the scores gives a post; equal ones keep the original order."""
+    request = int(ranking.feed.request_of_row[row])
+    rows = ranking.order[ranking.offsets[request] : ranking.offsets[request + 1]]
+    score, came = ranking.score[rows], ranking.feed.original_order[rows]
+    above = (score > ranking.score[row]) | (
+        (score == ranking.score[row]) & (came < ranking.feed.original_order[row])
+    )
+    return 1 + int(above.sum())
 
 
 def _demotion_sentence(ranking: Ranking, row: int, harms: dict[str, float | None]) -> str:

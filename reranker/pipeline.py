@@ -14,6 +14,7 @@ from reranker.anger import AngerBaseline, AngerTest, measure_anger
 from reranker.columns import BoolArray, FeedError, FloatArray, IntArray
 from reranker.demotion import lowered
 from reranker.engagement import Engagement, measure_engagement, request_sums
+from reranker.exploration import draw_order, request_keys
 from reranker.feed import Feed
 from reranker.policy import Policy
 from reranker.ranking import Ranking
@@ -78,10 +79,12 @@ class Reranker:
             columns.multiplier[rows], columns.score[rows] = 1.0, columns.bounded[rows]
         removed = _removed(feed, policy, harms, held_out)
         order, diversity = _order(feed, policy, columns.score, removed, held_out)
+        offsets = _kept_offsets(feed.offsets, removed)
+        order, propensity = _explored(feed, policy, columns.score, (order, offsets), held_out)
         return Ranking(
             job=job,
             order=order,
-            offsets=_kept_offsets(feed.offsets, removed),
+            offsets=offsets,
             score=columns.score,
             engagement=columns.positive,
             good=columns.good,
@@ -92,6 +95,7 @@ class Reranker:
             diversity=diversity,
             removed=removed,
             held_out=held_out,
+            log_prefix_propensity=propensity,
             unscored=(*engagement.unscored, *_unscored_terms(feed, policy, harms, anger)),
         )
 
@@ -239,6 +243,29 @@ def _order(
         parent = np.where(held_out[feed.request_of_row], -1, _parents(feed))
         order = order_threads(order, parent, kept)
     return order, diversity
+
+
+def _explored(
+    feed: Feed, policy: Policy, score: FloatArray, ordered: tuple[IntArray, IntArray], held_out: BoolArray
+) -> tuple[IntArray, FloatArray | None]:
+    """The order with the policy's ranks drawn, and (n,) the log probability of each prefix of it."""
+    (order, offsets), rule = ordered, policy.exploration
+    if rule is None:
+        return order, None
+    if policy.slate.thread_order and "parent_id" not in feed.missing:
+        replies = np.flatnonzero(_parents(feed) >= 0)
+        if replies.size:
+            got = f"one at row {replies[0]}; set slate.thread_order=false"
+            raise FeedError(f"parent_id: expected no reply in a feed to explore, got {got}")
+    request = np.repeat(np.arange(feed.n_requests), np.diff(offsets))
+    place = np.arange(len(order)) - offsets[request]
+    value = np.where(held_out[request], -place, score[order])  # held-out orders are not those of the score
+    keys = request_keys(feed.request_id.values)[feed.request_id.codes]
+    temperature = np.where(held_out, 0.0, rule.temperature)
+    at, log_prefix = draw_order(value, offsets, temperature, rule, seed=policy.score.seed, request_key=keys)
+    propensity = np.full(feed.n, np.nan)
+    propensity[order[at]] = log_prefix
+    return order[at], propensity
 
 
 def _parents(feed: Feed) -> IntArray:

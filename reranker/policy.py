@@ -236,6 +236,24 @@ class Slate(Section):
     max_demotion_positions: Count | None = None
 
 
+class Exploration(Section):
+    """Ranks `from_rank` to `n_slots` are drawn, so that what another order would do can be told from logs.
+
+    Slot by slot a post is drawn with probability proportional to exp(score / temperature) among those left;
+    below `n_slots` the rest keep their order. The draw depends on `score.seed` and the request's id.
+    """
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    from_rank: Count = 1
+    n_slots: Count = 10
+
+    @model_validator(mode="after")
+    def _ranks(self) -> "Exploration":
+        if self.n_slots < self.from_rank:
+            raise ValueError(f"n_slots: expected at least from_rank ({self.from_rank}), got {self.n_slots}")
+        return self
+
+
 class Holdout(Section):
     """A hashed share of users who keep the original order (E8)."""
 
@@ -272,6 +290,7 @@ class Policy(Scale):
     repeat_offender: PerEvent | None = None
     fatigue: PerEvent | None = None
     slate: Slate = Slate()
+    exploration: Exploration | None = None
     holdout: Holdout = Holdout()
 
     @model_validator(mode="after")
@@ -279,6 +298,9 @@ class Policy(Scale):
         _check_names("drop", self.drop, SIGNAL_NAMES, "signal")
         _check_names("labels", self.labels, LABEL_NAMES, "label")
         _check_names("demotion", self.demotion, LABEL_NAMES, "label")
+        for rule in ("author_cap", "max_demotion_positions"):
+            if self.exploration is not None and getattr(self.slate, rule) is not None:
+                raise ValueError(f"slate.{rule}: expected none with exploration, whose draws would break it")
         if self.score.bounded:
             signed = (
                 self.value.bad_weight < 0
@@ -320,6 +342,8 @@ class Policy(Scale):
     def canonical(self) -> str:
         """What decides the ranking, as JSON with sorted keys."""
         content = self.model_dump(mode="json", by_alias=True, exclude=set(DESCRIPTIVE))
+        if self.exploration is None:  # policies without it keep the digest that they had before it existed
+            del content["exploration"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @property

@@ -34,6 +34,8 @@ class Ranking:
         diversity: (n,) multiplier for the author's further posts.
         removed: (n,) True for posts beyond a removal line.
         held_out: (r,) True for requests that keep the original order.
+        log_prefix_propensity: (n,) log of the probability of the request's order down to each post, 0 where
+            it had to be so, NaN where removed; None where the policy explores nothing.
         unscored: terms that could not be scored, in words.
     """
 
@@ -50,6 +52,7 @@ class Ranking:
     diversity: FloatArray
     removed: BoolArray
     held_out: BoolArray
+    log_prefix_propensity: FloatArray | None
     unscored: tuple[str, ...]
 
     @property

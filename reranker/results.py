@@ -44,6 +44,9 @@ def ranking_to_arrow(ranking: Ranking) -> pa.Table:
     columns["diversity"] = pa.array(ranking.diversity[rows])
     columns["removed"] = pa.array(ranking.removed[rows])
     columns["held_out"] = pa.array(ranking.held_out[request])
+    if ranking.log_prefix_propensity is not None:
+        logged = ranking.log_prefix_propensity[rows]
+        columns["log_prefix_propensity"] = pa.array(logged, mask=ranking.removed[rows])
     metadata = {
         "policy": ranking.policy.name,
         "policy_digest": ranking.policy.digest,
