@@ -10,13 +10,30 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eval.concentration import Concentration, Publishers, concentrations, publishers
+from eval.decision import Gate
 from eval.diagnostics import Diagnostics, diagnose
 from eval.exposure import Browsing, browsing
+from eval.guardrails import Guardrail, gate_of, guardrails
 from eval.interval import LEVEL, N_RESAMPLES
+from eval.margins import Margins, load_margins
+from eval.other_orders import Amplification, amplifications
 from eval.outcomes import Outcome
 from eval.provenance import PolicyFacts, clusters_of, feed_digest, policy_facts, reading_model, same_feed
-from eval.rows import ALL, Cell, Pair, Row, check_outcomes, measure_rows
+from eval.rows import (
+    ALL,
+    Cell,
+    Measure,
+    Pair,
+    Row,
+    check_outcomes,
+    examinations,
+    measure_rows,
+    over_models,
+)
 from eval.segments import Dimension, Mix, mixes_of, segments_of
+from eval.topics import TopicFinding, topic_findings
+from eval.view_rows import VIEWS, view_rows
 from reranker.feed import REQUEST_FIELDS, Feed
 from reranker.presets import differences
 from reranker.ranking import Ranking
@@ -33,12 +50,16 @@ class Context:
         ineffective: per policy ("original", "treatment") its ineffective demotions per 1,000.
         demoted_with: the classifier that demoted; None takes it from the rankings.
         measured_with: the classifier that measured; None takes it from the outcomes.
+        margins: how much of the activity may be lost; None takes those that are shipped.
+        planned_margins: the digest of the margins as planned before the result was read.
     """
 
     data: str = ""
     ineffective: Mapping[str, float | None] = field(default_factory=dict)
     demoted_with: str | None = None
     measured_with: str | None = None
+    margins: Margins | None = None
+    planned_margins: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,12 @@ class Comparison:
         differences: the settings that differ, as (key, original, treatment).
         outcomes: what was measured.
         rows: see `Row`; those of all candidates first, the main browsing model first.
+        view_rows: harm per 1,000 views and per user-day, under every browsing model.
+        guardrails: a verdict on each activity outcome that has a margin.
+        amplifications: harm against other orders of the same candidates.
+        topics: whether harm about a topic went, or the topic.
+        concentrations, publishers: on whom harm and views fall; None where the feed has no publishers.
+        margins: what the guardrails were held to.
         mixes: each exposure split by segment.
         diagnostics: how far the rankings differ.
         browsing: names of the browsing models, the main one first.
@@ -63,6 +90,13 @@ class Comparison:
     differences: tuple[tuple[str, Any, Any], ...]
     outcomes: tuple[Outcome, ...]
     rows: tuple[Row, ...]
+    view_rows: tuple[Row, ...]
+    guardrails: tuple[Guardrail, ...]
+    amplifications: tuple[Amplification, ...]
+    topics: tuple[TopicFinding, ...]
+    concentrations: tuple[Concentration, ...]
+    publishers: Publishers | None
+    margins: Margins
     mixes: tuple[Mix, ...]
     diagnostics: Diagnostics
     browsing: tuple[str, ...]
@@ -81,6 +115,21 @@ class Comparison:
         """The row of a metric over all candidates; the main browsing model where none is named."""
         model = model or self.browsing[0]
         return next(r for r in self.rows if (r.metric, r.browsing, r.segment_by) == (metric, model, ALL))
+
+    def views_row(self, metric: str, model: str | None = None, measure: Measure = VIEWS) -> Row | None:
+        """Harm per 1,000 views, or per user-day; None where the metric is not a chance of harm."""
+        key = (metric, model or self.browsing[0], measure)
+        return next((r for r in self.view_rows if (r.metric, r.browsing, r.measure) == key), None)
+
+    def guardrail(self, metric: str, model: str | None = None) -> Guardrail | None:
+        """The verdict on an activity outcome; None where it has no margin."""
+        key = (metric, model or self.browsing[0])
+        return next((g for g in self.guardrails if (g.metric, g.browsing) == key), None)
+
+    @property
+    def gate(self) -> Gate:
+        """All guardrails of the margins together; a replay measures but some."""
+        return gate_of(self.guardrails, self.browsing[0], self.margins, self.context.planned_margins)
 
     @property
     def own_ruler(self) -> tuple[str, ...]:
@@ -130,18 +179,30 @@ def compare(
     """
     feed = same_feed(original, treatment)
     check_outcomes(outcomes, feed.n)
+    context = context or Context()
+    agreed = context.margins or load_margins()
     models = tuple(dict.fromkeys(browsing(spec) for spec in (shown, *also)))
     cells, complete, left_out = _cells(feed, models, outcomes, segments)
-    rows, exposures = measure_rows((original, treatment), cells, seed, n_resamples)
-    context = context or Context()
+    seen = examinations((original, treatment), models)
+    rows, pairs = measure_rows((original, treatment), seen, cells, seed=seed, n_resamples=n_resamples)
+    same = np.array_equal(original.position, treatment.position)
     codes, kind = clusters_of(feed)
     return Comparison(
         original=policy_facts(original),
         treatment=policy_facts(treatment),
         differences=tuple(differences(original.policy, treatment.policy)),
         outcomes=tuple(outcomes),
-        rows=rows,
-        mixes=_mixes(cells, exposures, complete),
+        rows=over_models(rows, same_order=same),
+        view_rows=over_models(view_rows(feed, seen, outcomes), same_order=same),
+        guardrails=guardrails(cells, pairs, codes, agreed, same_order=same),
+        amplifications=amplifications(feed, seen, outcomes),
+        topics=topic_findings(
+            seen, outcomes, offsets=feed.offsets, cluster=codes, agreed=agreed, same_order=same
+        ),
+        concentrations=concentrations(feed, seen[models[0]], outcomes),
+        publishers=publishers(feed, seen[models[0]]),
+        margins=agreed,
+        mixes=_mixes(cells, pairs, complete),
         diagnostics=diagnose(original, treatment, models[0]),
         browsing=tuple(model.name for model in models),
         context=replace(context, demoted_with=context.demoted_with or reading_model(original, treatment)),

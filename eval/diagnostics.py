@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.exposure import Browsing, top_k
-from reranker.columns import BoolArray, FloatArray, IntArray
+from reranker.columns import BoolArray, FloatArray, IntArray, StringColumn
 from reranker.engagement import request_sums
 from reranker.ranking import Ranking
 
@@ -137,11 +137,19 @@ def _movers(
     )
     rows = np.flatnonzero(in_top)
     gain = np.log(first[rows] / second[rows])
-    down, up = np.lexsort((rows, gain))[:n_movers], np.lexsort((rows, -gain))[:n_movers]
+    ties = (_places(feed.post_id)[rows], _places(feed.request_id)[feed.request_of_row[rows]])
+    down, up = np.lexsort((*ties, gain))[:n_movers], np.lexsort((*ties, -gain))[:n_movers]
     return (
         tuple(_mover(original, treatment, int(rows[i])) for i in up.tolist() if gain[i] > 0),
         tuple(_mover(original, treatment, int(rows[i])) for i in down.tolist() if gain[i] < 0),
     )
+
+
+def _places(column: StringColumn) -> IntArray:
+    """The place of each row's string among the sorted ones, so that the order of the rows decides nothing."""
+    place = np.empty(len(column.values), dtype=np.int64)
+    place[sorted(range(len(column.values)), key=column.values.__getitem__)] = np.arange(len(column.values))
+    return place[column.codes]
 
 
 def _mover(original: Ranking, treatment: Ranking, row: int) -> Mover:

@@ -103,6 +103,7 @@ class Exposure:
         weight: sum of their weights.
         low, high: the mean if every post without a value had 0, or 1; the mean itself where all have one.
         n_shown, n_unscored: posts with a weight above 0, and those of them without a value.
+        every: sum of the weights of all posts, with a value or without.
     """
 
     mean: FloatArray
@@ -112,6 +113,14 @@ class Exposure:
     high: FloatArray
     n_shown: FloatArray
     n_unscored: FloatArray
+    every: FloatArray
+
+    @property
+    def share_unscored(self) -> float | None:
+        """Share of all views that are of posts without a value; None where there is no view."""
+        views = float(self.every.sum())
+        lost = float(self.every[self.n_unscored > 0].sum() - self.weight[self.n_unscored > 0].sum())
+        return lost / views if views > 0 else None
 
 
 def measure_exposure(
@@ -144,4 +153,5 @@ def measure_exposure(
         high=np.where(whole, mean, high),
         n_shown=request_sums(shown.astype(np.float64), offsets),
         n_unscored=n_unscored,
+        every=every,
     )

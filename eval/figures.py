@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from eval.rows import Row
 from eval.sweep import Sweep
-from eval.verdict import in_words, number, percent
+from eval.words import in_words, number, percent
 
 WIDTH = 4.3  # inches; a page shows a plot about as wide as a telephone at scale 1
 # stand-ins that become the page's colours
@@ -47,19 +47,28 @@ STYLE: dict[Any, Any] = {
 
 def colour_of(row: Row) -> str:
     """Blue for what is better, orange for what is worse, grey for what is open."""
-    if row.status not in ("decreased", "increased") or row.kind == "context":
+    if row.direction not in ("decreased", "increased") or row.kind == "context":
         return OPEN
-    return BETTER if (row.status == "decreased") == (row.kind == "exposure") else WORSE
+    return BETTER if (row.direction == "decreased") == (row.kind == "exposure") else WORSE
 
 
-def change_plot(name: str, rows: Sequence[tuple[str, Row]], also: Sequence[Sequence[Row]] = ()) -> str:
+def change_plot(
+    name: str,
+    rows: Sequence[tuple[str, Row]],
+    also: Sequence[Sequence[Row]] = (),
+    *,
+    margins: Sequence[float | None] = (),
+) -> str:
     """Each row from before (0) to after, in percent of before, with its interval; "" without rows.
 
     Args:
         name: of the plot, for its ids.
         rows: with their labels, from top to bottom.
         also: per row, the same under other browsing models, as small marks below.
+        margins: per row, how much of it may be lost, as a band around 0; None where it has none. What
+            lies inside its band is neither better nor worse.
     """
+    bands = dict(zip([label for label, _ in rows], margins, strict=False))
     rows = [(label, row) for label, row in rows if row.relative is not None]
     if not rows:
         return ""
@@ -69,23 +78,31 @@ def change_plot(name: str, rows: Sequence[tuple[str, Row]], also: Sequence[Seque
         figure = Figure(figsize=(WIDTH, height))
         axes = figure.add_axes((0.03, 0.42 / height, 0.94, 1 - 0.45 / height))
         for place, (label, row) in enumerate(rows):
-            _mark(axes, -float(place), row, 1.0)
+            band = bands.get(label)
+            if band:
+                ends = (-100 * band, 100 * band)
+                low, high = -place - (0.4 if also else 0.2), -place + 0.16
+                axes.fill_between(ends, low, high, color=GRID, linewidth=0, zorder=0.5)
+            _mark(axes, -float(place), row, 1.0, band)
             _over(axes, 0.0, -place + 0.34, label, ha="left", weight="bold")
             _over(axes, 1.0, -place + 0.34, _reading(row), ha="right")
             for step, other in enumerate(also[place] if place < len(also) else ()):
-                _mark(axes, -place - 0.16 * (step + 1), other, 0.45)
+                _mark(axes, -place - 0.16 * (step + 1), other, 0.45, band)
         axes.axvline(0.0, color=MUTED, linewidth=0.8, zorder=0)
         axes.set_ylim(-len(rows) + (0.45 if also else 0.6), 0.6)
         axes.set_yticks([])
-        _percent_axis(axes, [row for _, row in rows] + [row for others in also for row in others])
+        known = [row for _, row in rows] + [row for others in also for row in others]
+        _percent_axis(axes, known, max((band for band in bands.values() if band), default=0.0))
         axes.set_xlabel("change from the original policy", fontsize=8.5)
         return _svg(figure, name)
 
 
-def _mark(axes: Axes, height: float, row: Row, scale: float) -> None:
+def _mark(axes: Axes, height: float, row: Row, scale: float, band: float | None) -> None:
     if row.relative is None:
         return
-    value, colour = 100 * row.relative, colour_of(row)
+    low, high = row.interval
+    inside = band is not None and low is not None and high is not None and -band < low and high < band
+    value, colour = 100 * row.relative, OPEN if inside else colour_of(row)
     axes.plot(
         [0.0, value], [height, height], color=colour, linewidth=4 * scale, alpha=0.3, solid_capstyle="butt"
     )
@@ -96,7 +113,7 @@ def _mark(axes: Axes, height: float, row: Row, scale: float) -> None:
         )
     if scale == 1.0:
         axes.plot(0.0, height, "o", markersize=5, markerfacecolor=SURFACE, markeredgecolor=MUTED)
-    filled = colour if row.status in ("decreased", "increased") else SURFACE
+    filled = colour if row.direction in ("decreased", "increased") else SURFACE
     axes.plot(
         value,
         height,
@@ -127,9 +144,9 @@ def _reading(row: Row) -> str:
     return f"{number(row.original)} → {number(row.treatment)}\u2002{percent(row.relative)}"
 
 
-def _percent_axis(axes: Axes, rows: Sequence[Row]) -> None:
-    """Limits that hold every interval and at least one percent to each side of the data's span."""
-    ends = [0.0]
+def _percent_axis(axes: Axes, rows: Sequence[Row], margin: float) -> None:
+    """Limits that hold every interval, the margin, and at least one percent of the data's span beside."""
+    ends = [0.0, -100 * margin, 100 * margin]
     for row in rows:
         ends += [100 * v for v in (row.relative, row.relative_low, row.relative_high) if v is not None]
     low, high = min(ends), max(ends)
@@ -148,7 +165,9 @@ def _percent_axis(axes: Axes, rows: Sequence[Row]) -> None:
 def sweep_plot(sweep: Sweep) -> str:
     """One small plot per outcome: its change by the weight of the angry reaction, with the interval."""
     metrics = (
-        [row.metric for row in sweep.points[0].rows if row.status != "not measured"] if sweep.points else []
+        [row.metric for row in sweep.points[0].rows if row.direction != "not measured"]
+        if sweep.points
+        else []
     )
     metrics = [m for m in metrics if any(_row(point.rows, m).relative is not None for point in sweep.points)]
     if not metrics:

@@ -10,11 +10,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eval.comparison import Comparison
 from eval.diagnostics import Mover
 from eval.figures import change_plot, sweep_plot
+from eval.findings import LEVEL, who_measured
 from eval.outcomes import OutcomeKind
+from eval.page_sections import (
+    claim_words,
+    contributors_table,
+    guardrail_table,
+    holders_table,
+    orders_table,
+    publishers_line,
+    publishers_table,
+    refused_views_table,
+    topics_table,
+    views_table,
+)
 from eval.rows import ALL, Row
 from eval.segments import MOST_SEGMENTS
 from eval.sweep import Sweep
-from eval.verdict import in_words, number, percent, verdict
+from eval.verdict import verdict
+from eval.words import Sentence, in_words, number, percent, title
 
 TEMPLATE = "report.html.j2"
 SNIPPET = 140  # characters
@@ -26,9 +40,11 @@ METHOD = (
     "vary with other {clusters} like these.",
     "A post without a value is left out and counted; it is never taken as harmless.",
     "An interval that holds 0 means that no change could be measured. It does not mean that there is none: "
-    "that claim needs a margin fixed beforehand and an equivalence test.",
-    "This shows what would sit where (level L0). What people would then do was not observed and is not "
-    "claimed. Activity is what the shown posts had gathered already.",
+    "that claim needs a margin fixed beforehand and an equivalence test, as the activity has above.",
+    "Rates among views are sums over sums, so that a long feed counts more; their intervals, and those that "
+    "are held to margins, are analytic, by {clusters}. More than 2% of views without a value, or shares of "
+    "them that differ by more than 0.2 points, refuse a rate.",
+    "Activity is what the shown posts had gathered already, not what people would do.",
 )
 
 
@@ -47,7 +63,12 @@ class Note:
 
 
 def render_page(
-    comparison: Comparison, sweep: Sweep | None, notes: Sequence[Note], *, show_text: bool = False
+    comparison: Comparison,
+    sweep: Sweep | None,
+    notes: Sequence[Note],
+    *,
+    show_text: bool = False,
+    config_digest: str = "",
 ) -> str:
     """The page as HTML; snippets of posts only where `show_text` asks for them."""
     environment = Environment(
@@ -68,7 +89,10 @@ def render_page(
         n_clusters=comparison.n_clusters,
         cluster=comparison.cluster,
         browsing=comparison.browsing,
-        sentences=verdict(comparison),
+        level=LEVEL,
+        claims=_claims(comparison),
+        who=who_measured(comparison).text,
+        sentences=_in_order([one for one in verdict(comparison) if one.text != LEVEL]),
         tones=TONES,
         plots=_plots(comparison, sweep),
         tiles=_tiles(comparison),
@@ -85,9 +109,31 @@ def render_page(
         ],
         method=[text.format(clusters=comparison.cluster, n=comparison.n_resamples) for text in METHOD],
         settings=[(key, _value(a), _value(b)) for key, a, b in comparison.differences],
+        config_digest=config_digest,
+        margins_digest=comparison.margins.digest,
         seed=comparison.seed,
         n_resamples=comparison.n_resamples,
     )
+
+
+def _in_order(sentences: list[Sentence]) -> list[Sentence]:
+    """The summary, then what got better or worse, then the rest."""
+    return [sentences[0], *sorted(sentences[1:], key=lambda one: one.tone not in ("better", "worse"))]
+
+
+def _claims(comparison: Comparison) -> dict[str, Any]:
+    """The tables on what may be claimed, by name."""
+    return {
+        "guardrails": guardrail_table(comparison),
+        "views": [(model, views_table(comparison, model)) for model in comparison.browsing],
+        "refused_views": refused_views_table(comparison),
+        "orders": orders_table(comparison),
+        "topics": topics_table(comparison),
+        "holders": holders_table(comparison),
+        "publishers": publishers_table(comparison),
+        "publishers_line": publishers_line(comparison),
+        "contributors": contributors_table(comparison),
+    }
 
 
 def _change(comparison: Comparison) -> str:
@@ -113,7 +159,7 @@ def _plots(comparison: Comparison, sweep: Sweep | None) -> list[dict[str, str]]:
         ("What people are shown", f"Left is less. {reading}{others}", _kind_plot(comparison, "exposure")),
         (
             "Activity on what is shown",
-            f"Right is more. {reading}{others}",
+            f"Right is more. Shaded: the margin; what lies inside is grey. {reading}{others}",
             _kind_plot(comparison, "activity"),
         ),
         ("Who and what is shown", f"{reading}{others}", _kind_plot(comparison, "context")),
@@ -122,7 +168,7 @@ def _plots(comparison: Comparison, sweep: Sweep | None) -> list[dict[str, str]]:
         caption = f"Change from the original weight, {sweep.original_weight:g}, with the 95% interval."
         plots.append(("The weight of an angry reaction", caption, sweep_plot(sweep)))
     plots += [
-        (f"{in_words(row.metric).capitalize()} by {dimension}", f"{reading}.", svg)
+        (f"{title(row.metric)} by {dimension}", f"{reading}.", svg)
         for dimension, row, svg in _segment_plots(comparison)
     ]
     return [{"title": title, "caption": caption, "svg": svg} for title, caption, svg in plots if svg]
@@ -137,13 +183,13 @@ def _kind_plot(comparison: Comparison, kind: OutcomeKind) -> str:
     rows = [row for row in rows if row.relative is not None]
     also = [[comparison.row(row.metric, model) for model in comparison.browsing[1:]] for row in rows]
     return change_plot(
-        kind, [(_title(row.metric), row) for row in rows], also if len(comparison.browsing) > 1 else ()
+        kind,
+        [(title(row.metric), row) for row in rows],
+        also if len(comparison.browsing) > 1 else (),
+        margins=[
+            found.margin if (found := comparison.guardrail(row.metric)) is not None else None for row in rows
+        ],
     )
-
-
-def _title(metric: str) -> str:
-    words = in_words(metric)
-    return words[:1].upper() + words[1:]
 
 
 def _segment_plots(comparison: Comparison) -> list[tuple[str, Row, str]]:
@@ -227,8 +273,8 @@ def _cells(row: Row, label: str) -> dict[str, str]:
     n_shown = row.n_shown_original + row.n_shown_treatment
     unscored = (row.n_unscored_original + row.n_unscored_treatment) / n_shown if n_shown else 0.0
     tone = ""
-    if row.kind != "context" and row.status in ("decreased", "increased"):
-        tone = "better" if (row.status == "decreased") == (row.kind == "exposure") else "worse"
+    if row.kind != "context" and row.direction in ("decreased", "increased"):
+        tone = "better" if (row.direction == "decreased") == (row.kind == "exposure") else "worse"
     return {
         "label": label,
         "browsing": row.browsing,
@@ -239,6 +285,7 @@ def _cells(row: Row, label: str) -> dict[str, str]:
         "n_requests": f"{row.n_requests:,}",
         "n_clusters": f"{row.n_clusters:,}",
         "unscored": f"{100 * unscored:.1f}%",
-        "status": f"refused: {row.refused}" if row.refused and row.status == "refused" else row.status,
+        "claim": claim_words(row),
+        "status": f"refused: {row.refused}" if row.refused and row.direction == "refused" else row.direction,
         "tone": tone,
     }

@@ -1,46 +1,60 @@
 """The rows of a comparison: one outcome, one browsing model, one segment, under both policies."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from eval.browsing import Status, status_over_models
+from eval.clustered import Estimate
 from eval.exposure import Browsing, Exposure, browsing, measure_exposure, position_weights
+from eval.harm_views import MOST_UNSCORED, MOST_UNSCORED_GAP
 from eval.interval import Change, paired_changes
 from eval.outcomes import Outcome, OutcomeKind, Unit
 from eval.provenance import clusters_of, same_feed
 from eval.segments import Segment
+from reranker.columns import FloatArray
 from reranker.ranking import Ranking
 
-Status = Literal["decreased", "increased", "not measurable", "identical", "refused", "not measured"]
+Direction = Literal["decreased", "increased", "not measurable", "identical", "refused", "not measured"]
+Measure = Literal["mean over requests", "per 1,000 views", "per user-day"]
 ALL = "all"
+MEAN: Measure = "mean over requests"
 Pair = tuple[Exposure, Exposure]
+Seen = Mapping[Browsing, tuple[FloatArray, FloatArray]]  # (c,) examination under each policy
 
 
 @dataclass(frozen=True)
 class Row:
-    """One outcome, one browsing model, one segment. Means are over requests; None where there is none.
+    """One outcome, one browsing model, one segment; None where there is no figure.
 
     Attributes:
         metric, kind, unit: the outcome.
+        measure: a mean over requests, each counting once, or a rate among views.
         browsing: name of the browsing model.
         segment_by, segment: "all" and "", or a dimension and its value.
-        original, treatment: the mean under each policy.
+        original, treatment: the figure under each policy.
         absolute, relative: treatment - original, and that over the original; each with its 95% interval and
             standard error.
-        original_low, original_high, treatment_low, treatment_high: the mean if every shown post without a
+        original_low, original_high, treatment_low, treatment_high: the figure if every shown post without a
             value had 0, or 1; None for counts.
         n_requests, n_clusters, n_left_out: requests measured, their clusters, and requests not measured.
         n_shown_*, n_unscored_*: posts shown with a weight above 0, and those of them without a value.
-        status: what may be said of it.
+        share_unscored_*: share of the views that are of posts without a value; None where there is no view.
+        direction: what the interval says.
+        status: what may be claimed: IDENTIFIED, BOUNDED where some views have no value, MODEL_ONLY where the
+            sign depends on how far people read or was looked at under one model, REFUSED.
+        reasons: why it is not IDENTIFIED.
         refused: why there is no interval, or "".
+        method: how the interval was made.
         level: L0 throughout.
     """
 
     metric: str
     kind: OutcomeKind
     unit: Unit
+    measure: Measure
     browsing: str
     segment_by: str
     segment: str
@@ -65,9 +79,31 @@ class Row:
     n_shown_treatment: int
     n_unscored_original: int
     n_unscored_treatment: int
+    share_unscored_original: float | None
+    share_unscored_treatment: float | None
+    direction: Direction
     status: Status
+    reasons: tuple[str, ...]
     refused: str
+    method: str
     level: str = "L0"
+
+    @property
+    def scale(self) -> Literal["relative", "absolute"]:
+        """Of the estimate: the relative change where there is one."""
+        return "absolute" if self.relative is None else "relative"
+
+    @property
+    def estimate(self) -> float | None:
+        """The change; None where refused without a figure."""
+        return self.absolute if self.relative is None else self.relative
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95% interval of the estimate."""
+        if self.relative is None:
+            return self.absolute_low, self.absolute_high
+        return self.relative_low, self.relative_high
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +132,9 @@ def change_rows(
     same_feed(original, treatment)
     check_outcomes(outcomes, original.feed.n)
     cells = [Cell(outcome, browsing(shown), None) for outcome in outcomes]
-    return measure_rows((original, treatment), cells, seed, n_resamples)[0]
+    seen = examinations((original, treatment), [cells[0].model])
+    rows = measure_rows((original, treatment), seen, cells, seed=seed, n_resamples=n_resamples)[0]
+    return over_models(rows, same_order=np.array_equal(original.position, treatment.position))
 
 
 def check_outcomes(outcomes: Sequence[Outcome], n: int) -> None:
@@ -117,18 +155,24 @@ def check_outcomes(outcomes: Sequence[Outcome], n: int) -> None:
             raise ValueError(f"{outcome.name}: expected {n} values, got {len(outcome.values)}")
 
 
+def examinations(rankings: tuple[Ranking, Ranking], models: Iterable[Browsing]) -> Seen:
+    """How likely each candidate is seen under each policy, by browsing model."""
+    feed = rankings[0].feed
+    first, second = (ranking.position for ranking in rankings)
+    return {
+        model: (
+            position_weights(model, first, feed.request_of_row, feed.offsets),
+            position_weights(model, second, feed.request_of_row, feed.offsets),
+        )
+        for model in models
+    }
+
+
 def measure_rows(
-    rankings: tuple[Ranking, Ranking], cells: Sequence[Cell], seed: int, n_resamples: int
+    rankings: tuple[Ranking, Ranking], weights: Seen, cells: Sequence[Cell], *, seed: int, n_resamples: int
 ) -> tuple[tuple[Row, ...], tuple[Pair, ...]]:
     """One row per cell, and the exposure under each policy that it comes from."""
     feed = rankings[0].feed
-    weights = {
-        model: tuple(
-            position_weights(model, ranking.position, feed.request_of_row, feed.offsets)
-            for ranking in rankings
-        )
-        for model in {cell.model for cell in cells}
-    }
     pairs: list[Pair] = []
     for cell in cells:
         among = None if cell.segment is None else cell.segment.rows
@@ -145,10 +189,82 @@ def measure_rows(
         n_resamples=n_resamples,
     )
     made = zip(cells, pairs, changes, strict=True)
-    return tuple(_row(cell, pair, change) for cell, pair, change in made), tuple(pairs)
+    method = f"percentile bootstrap by cluster, {n_resamples} resamples"
+    return tuple(_row(cell, pair, change, method) for cell, pair, change in made), tuple(pairs)
 
 
-def _row(cell: Cell, pair: Pair, change: Change) -> Row:
+def over_models(rows: Sequence[Row], *, same_order: bool) -> tuple[Row, ...]:
+    """The rows, MODEL_ONLY where the sign of a change differs between browsing models or only one was asked.
+
+    Args:
+        rows: of several models.
+        same_order: whether both policies rank every request alike, so that no model can tell them apart.
+    """
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.metric, row.measure, row.segment_by, row.segment), []).append(row)
+    found = {key: _agreement(group) for key, group in groups.items()}
+    made = []
+    for row in rows:
+        reason = found[row.metric, row.measure, row.segment_by, row.segment]
+        if reason and not same_order and row.status != "REFUSED":
+            row = replace(row, status="MODEL_ONLY", reasons=(*row.reasons, reason))  # noqa: PLW2901
+        made.append(row)
+    return tuple(made)
+
+
+def _agreement(rows: Sequence[Row]) -> str:
+    """Why these models do not make one finding, or ""."""
+    changes = [
+        Estimate(row.absolute, 0.0, row.absolute, row.absolute, 0.95, row.n_requests, row.n_clusters)
+        for row in rows
+        if row.absolute is not None
+    ]
+    if len(changes) < 2:
+        return "browsing models: expected at least 2, got 1"
+    if status_over_models(changes) == "MODEL_ONLY":
+        return "browsing models: expected one sign under all of them, got several"
+    return ""
+
+
+def unscored_reasons(shares: tuple[float, float]) -> tuple[str, ...]:
+    """Why a figure is refused for want of values; () where at most 2% of the views have none."""
+    if max(shares) > MOST_UNSCORED:
+        return (f"views without a value: expected at most {MOST_UNSCORED:.0%}, got {max(shares):.1%}",)
+    if abs(shares[1] - shares[0]) > MOST_UNSCORED_GAP:
+        return (
+            f"views without a value: expected shares that differ by at most {100 * MOST_UNSCORED_GAP:.1f} "
+            f"points, got {shares[0]:.2%} and {shares[1]:.2%}",
+        )
+    return ()
+
+
+def claim(
+    shares: tuple[float, float] | None, n_clusters: int, *, bounded: bool
+) -> tuple[Status, tuple[str, ...]]:
+    """What may be claimed of a figure under one browsing model, and why not more.
+
+    Args:
+        shares: of the views without a value, under each policy; None where there is no view with a value.
+        n_clusters: independent users.
+        bounded: whether what has no value can be bounded.
+    """
+    if shares is None:
+        return "REFUSED", ("values: expected a shown post to have one, got none",)
+    reasons = unscored_reasons(shares)
+    if n_clusters < 2:
+        reasons += (f"users: expected at least 2, got {n_clusters}",)
+    if reasons:
+        return "REFUSED", reasons
+    if max(shares) > 0:
+        told = f"views without a value: {max(shares):.2%}"
+        return (
+            ("BOUNDED", (f"{told}, see the bounds",)) if bounded else ("IDENTIFIED", (f"{told}, left out",))
+        )
+    return "IDENTIFIED", ()
+
+
+def _row(cell: Cell, pair: Pair, change: Change, method: str) -> Row:
     first, second = pair
     used = ~(np.isnan(first.mean) | np.isnan(second.mean))
     absolute, relative = change.absolute_interval, change.relative_interval
@@ -158,10 +274,14 @@ def _row(cell: Cell, pair: Pair, change: Change) -> Row:
         for values in (exposure.low, exposure.high)
     ]
     segment = cell.segment
+    shares = tuple(exposure.share_unscored for exposure in pair)
+    known = None if change.n_requests == 0 else (shares[0] or 0.0, shares[1] or 0.0)
+    status, reasons = claim(known, change.n_clusters, bounded=cell.outcome.bounded)
     return Row(
         metric=cell.outcome.name,
         kind=cell.outcome.kind,
         unit=cell.outcome.unit,
+        measure=MEAN,
         browsing=cell.model.name,
         segment_by=ALL if segment is None else segment.dimension,
         segment="" if segment is None else segment.name,
@@ -186,12 +306,17 @@ def _row(cell: Cell, pair: Pair, change: Change) -> Row:
         n_shown_treatment=int(second.n_shown.sum()),
         n_unscored_original=int(first.n_unscored.sum()),
         n_unscored_treatment=int(second.n_unscored.sum()),
-        status=_status(change, bool((first.mean[used] == second.mean[used]).all())),
+        share_unscored_original=shares[0],
+        share_unscored_treatment=shares[1],
+        direction=_direction(change, bool((first.mean[used] == second.mean[used]).all())),
+        status=status,
+        reasons=reasons,
         refused=change.refused,
+        method=method,
     )
 
 
-def _status(change: Change, same: bool) -> Status:
+def _direction(change: Change, same: bool) -> Direction:
     if change.n_requests == 0:
         return "not measured"
     if same:

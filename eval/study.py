@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval.comparison import SEGMENTS, Comparison, Context, compare
+from eval.margins import Margins
 from eval.outcomes import Outcome
 from eval.page import Note
 from eval.report import write_report
 from eval.sweep import Sweep, sweep_angry
-from eval.verdict import Sentence, verdict
+from eval.verdict import verdict
+from eval.words import Sentence
 from reranker.anger import AngerBaseline
 from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.explain import explain
@@ -58,6 +60,8 @@ def run_study(
     data: str = "",
     show_text: bool = False,
     seed: int = 0,
+    margins: Margins | None = None,
+    planned_margins: str | None = None,
 ) -> Study:
     """Rank a feed by two policies, compare them, sweep the weight of angry, explain the movers, write it all.
 
@@ -71,6 +75,8 @@ def run_study(
         data: a name for the data, for the report.
         show_text: put snippets of the movers' texts on the page.
         seed: of the resampling.
+        margins: how much activity may be lost; None takes those that are shipped.
+        planned_margins: the digest of the margins as planned before the result was read.
 
     Raises:
         PolicyError: a policy demotes every candidate of a large feed.
@@ -90,7 +96,12 @@ def run_study(
         shown=shown,
         segments=SEGMENTS,
         seed=seed,
-        context=Context(data=data, ineffective={k: v for k, v in ineffective.items() if v is not None}),
+        context=Context(
+            data=data,
+            ineffective={k: v for k, v in ineffective.items() if v is not None},
+            margins=margins,
+            planned_margins=planned_margins,
+        ),
     )
     first = arms[0]
     sweep = sweep_angry(

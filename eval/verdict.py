@@ -1,28 +1,28 @@
 """What a comparison found, in plain sentences made from its status codes.
 
 An interval that holds 0 is "did not change measurably". That a change is small enough not to matter is
-another claim, which needs a margin set beforehand and an equivalence test; it is not made here.
+another claim, which needs a margin set beforehand and an equivalence test; `eval.findings` words it.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 from eval.comparison import Comparison
+from eval.findings import (
+    activity_finding,
+    decision_summary,
+    gate_notes,
+    level_note,
+    one_holder,
+    other_verdicts,
+    rates_text,
+    refused_rates,
+    topic_sentences,
+    who_measured,
+)
 from eval.rows import ALL, Row
+from eval.words import MINUS, Sentence, in_words, number, percent, title
 
-Tone = Literal["better", "worse", "open", "note", "warning"]
-MINUS = "\u2212"
+__all__ = ["MINUS", "Sentence", "in_words", "number", "percent", "verdict"]
 FEW_CLUSTERS = 20
 MANY_UNSCORED = 0.02
-TITLES = {
-    "angry_share": "angry reactions",
-    "low_quality": "low-quality sources",
-    "divisive": "divisive words",
-    "moral_emotional": "moral-emotional words",
-    "positive_activity": "activity without angry reactions",
-    "all_activity": "activity with angry reactions",
-    "close_ties": "posts from friends",
-}
 VERBS = {"decreased": "fell", "increased": "rose"}
 SAID = VERBS | {
     "not measurable": "did not change measurably",
@@ -30,50 +30,6 @@ SAID = VERBS | {
     "refused": "has no interval",
     "not measured": "was not measured",
 }
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One finding and how it bears on the goal: less exposure to harm, no loss of activity."""
-
-    tone: Tone
-    text: str
-
-
-def in_words(metric: str) -> str:
-    """A metric's name in a sentence."""
-    if metric.startswith("is_"):
-        return f"{metric.removeprefix('is_').replace('_', ' ')} (known)"
-    return TITLES.get(metric, metric.removeprefix("media_").replace("_", " "))
-
-
-def percent(value: float | None, digits: int | None = None) -> str:
-    """A signed percentage such as +1.2%, with more digits where it is small.
-
-    Example:
-        >>> percent(0.0123), percent(0.0023), percent(0.000012), percent(None), percent(0.0)
-        ('+1.2%', '+0.23%', '+0.001%', 'n/a', '0%')
-    """
-    if value is None:
-        return "n/a"
-    if value == 0:
-        return "0%"
-    digits = (1 if abs(value) >= 0.01 else 2) if digits is None else digits
-    while digits < 4 and float(f"{100 * value:.{digits}f}") == 0:
-        digits += 1
-    return f"{100 * value:+.{digits}f}%".replace("-", MINUS)
-
-
-def number(value: float | None) -> str:
-    """A number with four significant digits or a little more.
-
-    Example:
-        >>> number(0.074341), number(47.0), number(12345.6), number(None)
-        ('0.07434', '47.00', '12,346', 'n/a')
-    """
-    if value is None:
-        return "n/a"
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}" if value else "0").replace("-", MINUS)
 
 
 def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
@@ -85,48 +41,67 @@ def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
     ordered = [row for row in main if row.kind == "exposure" and row.metric not in own]
     ordered += [row for row in main if row.kind == "activity"]
     ordered += [row for row in main if row.kind == "exposure" and row.metric in own]
-    found = [_finding(row) for row in ordered]
+    found = [_sentence(row, comparison) for row in ordered]
     disagreeing = [text for row in main if (text := _depends_on_model(row, comparison))]
     return (
-        _summary(main),
+        _summary(main, comparison),
         *found,
-        *(Sentence("open", text) for text in disagreeing),
+        *topic_sentences(comparison),
+        *(Sentence("open", text) for text in (*disagreeing, *other_verdicts(comparison))),
+        level_note(),
         *_notes(comparison),
+        *gate_notes(comparison),
+        who_measured(comparison),
         *_warnings(comparison, main),
     )
 
 
-def _summary(main: list[Row]) -> Sentence:
+def _summary(main: list[Row], comparison: Comparison) -> Sentence:
     """How many outcomes went which way."""
     parts = []
     for kind, lead in (("exposure", "Exposure"), ("activity", "Activity")):
-        statuses = [row.status for row in main if row.kind == kind]
+        rows = [row for row in main if row.kind == kind]
+        judged = decision_summary(rows, comparison)
+        part = [row for row in rows if _among_scored(row)]
+        said = [row.direction for row in rows if row.metric not in judged and row not in part]
         counts = [
-            (sum(s == "decreased" for s in statuses), "fell"),
-            (sum(s == "increased" for s in statuses), "rose"),
-            (sum(s in ("not measurable", "identical") for s in statuses), "did not change measurably"),
-            (sum(s in ("refused", "not measured") for s in statuses), "could not be judged"),
+            (sum(s == "decreased" for s in said), "fell"),
+            (len(part), "fell among the posts that have a value"),
+            (sum(s == "increased" for s in said), "rose"),
+            (sum(s == "not measurable" for s in said), "did not change measurably"),
+            (sum(s == "identical" for s in said), "exactly the same in every request"),
+            *((list(judged.values()).count(words), words) for words in dict.fromkeys(judged.values())),
+            (sum(s in ("refused", "not measured") for s in said), "could not be judged"),
         ]
         told = ", ".join(f"{count} {words}" for count, words in counts if count)
         if told:
-            parts.append(f"{lead}, {len(statuses)} outcome{'s' if len(statuses) > 1 else ''}: {told}.")
+            parts.append(f"{lead}, {len(rows)} outcome{'s' if len(rows) > 1 else ''}: {told}.")
     return Sentence("note", " ".join(parts) or "Neither exposure nor activity was measured.")
+
+
+def _sentence(row: Row, comparison: Comparison) -> Sentence:
+    """The finding on one outcome: a verdict on activity, rates among views beside exposure."""
+    if row.kind == "activity" and row.direction not in ("identical", "not measured"):
+        judged = activity_finding(row.metric, comparison)
+        if judged is not None:
+            return judged
+    found = _finding(row)
+    return Sentence(found.tone, f"{found.text}{rates_text(row, comparison)}")
 
 
 def _finding(row: Row) -> Sentence:
     exposure = row.kind == "exposure"
-    name = in_words(row.metric)
-    subject = f"Exposure to {name}" if exposure else name[:1].upper() + name[1:]
-    if row.status == "not measured":
+    subject = f"Exposure to {in_words(row.metric)}" if exposure else title(row.metric)
+    if row.direction == "not measured":
         return Sentence("open", f"{subject}: not measured; no shown post has a value.")
-    if row.status == "identical":
+    if row.direction == "identical":
         return Sentence("open", f"{subject}: exactly the same under both policies in every request.")
     before_after = f"{number(row.original)} before, {number(row.treatment)} after"
-    if row.status == "refused":
+    if row.direction == "refused":
         text = f"{subject}: {_size(row)} ({before_after}), without an interval: {row.refused}."
         return Sentence("open", f"{text} That is an observation, not a finding.")
     numbers = f"{_size(row)}, 95% interval {_interval(row)}"
-    if row.status == "not measurable":
+    if row.direction == "not measurable":
         text = f"{subject} did not change measurably ({numbers})."
         why = (
             "this comparison does not show that it fell"
@@ -134,11 +109,19 @@ def _finding(row: Row) -> Sentence:
             else "a change this small is not excluded"
         )
         return Sentence("open", f"{text[:-1]}: {why}.")
-    good = (row.status == "decreased") == exposure
-    text = f"{subject} {VERBS[row.status]} ({numbers}; {before_after})."
+    good = (row.direction == "decreased") == exposure
+    if _among_scored(row):
+        text = f"{subject} fell among the posts that have a value ({numbers}; {before_after})."
+        return Sentence("open", f"{text} Whether it fell among all is not shown.")
+    text = f"{subject} {VERBS[row.direction]} ({numbers}; {before_after})."
     if exposure and not good:
         text += " The treatment shows more of it, not less."
     return Sentence("better" if good else "worse", text)
+
+
+def _among_scored(row: Row) -> bool:
+    """Whether a fall of an exposure is known of some posts only, too many having no value."""
+    return row.kind == "exposure" and row.direction == "decreased" and row.status == "REFUSED"
 
 
 def _size(row: Row) -> str:
@@ -158,15 +141,18 @@ def _signed(value: float | None) -> str:
 
 def _depends_on_model(main: Row, comparison: Comparison) -> str | None:
     """Where another model of how far people read says something else."""
-    if main.kind == "context" or main.status in ("refused", "not measured"):
+    if main.kind == "context" or main.direction in ("refused", "not measured"):
         return None
+    judged = comparison.guardrail(main.metric)
+    if judged is not None and judged.verdict is not None:
+        return None  # `other_verdicts` says it
     others = [comparison.row(main.metric, model) for model in comparison.browsing[1:]]
-    unlike = [row for row in others if row.status != main.status]
+    unlike = [row for row in others if row.direction != main.direction]
     if not unlike:
         return None
-    parts = [f"under {row.browsing} it {SAID[row.status]} ({_size(row)})" for row in unlike]
+    parts = [f"under {row.browsing} it {SAID[row.direction]} ({_size(row)})" for row in unlike]
     name = in_words(main.metric)
-    opposite = {main.status, *(row.status for row in unlike)} >= {"decreased", "increased"}
+    opposite = {main.direction, *(row.direction for row in unlike)} >= {"decreased", "increased"}
     lead = "No direction can be claimed for" if opposite else "How far people read matters for"
     return f"{lead} {name}: {main.browsing} is shown above; {'; '.join(parts)}."
 
@@ -193,7 +179,9 @@ def _warnings(comparison: Comparison, main: list[Row]) -> list[Sentence]:
         names = ", ".join(in_words(name) for name in comparison.own_ruler)
         texts.append(
             f"The classifier or ratings that demoted also measure {names}. Demotion lowers its own estimate "
-            "by construction, so these figures overstate the effect; an independent measure is needed."
+            "by construction, so these figures overstate the effect; an independent measure is needed: "
+            "label a sample of the posts that the two policies show differently (eval.audit_design draws it) "
+            "and correct the figures by it (eval.audit_sample)."
         )
     if any(key.endswith("weights.angry") for key, _, _ in comparison.differences) and any(
         row.metric == "angry_share" for row in main
@@ -202,12 +190,16 @@ def _warnings(comparison: Comparison, main: list[Row]) -> list[Sentence]:
             "The weight of the angry reaction is among what was changed. A lower share of angry reactions "
             "shows that the setting works; it does not show by itself that harm fell."
         )
+    texts += refused_rates(comparison)
     texts += [text for row in main if (text := _unscored(row))]
     if 2 <= comparison.n_clusters < FEW_CLUSTERS:
         texts.append(
             f"There are only {comparison.n_clusters} independent {comparison.cluster}: "
             "the intervals are too narrow."
         )
+    texts += one_holder(comparison)
+    if comparison.guardrails and comparison.gate.banner:
+        texts.append(comparison.gate.banner)
     texts += _unscored_terms(comparison)
     return [Sentence("warning", text) for text in texts]
 
@@ -232,7 +224,7 @@ def _unscored(row: Row) -> str | None:
     """A caution where many shown posts of an exposure have no value."""
     n_shown = row.n_shown_original + row.n_shown_treatment
     n_unscored = row.n_unscored_original + row.n_unscored_treatment
-    if row.kind != "exposure" or row.status == "not measured" or n_unscored <= MANY_UNSCORED * n_shown:
+    if row.kind != "exposure" or row.direction == "not measured" or n_unscored <= MANY_UNSCORED * n_shown:
         return None
     text = f"{100 * n_unscored / n_shown:.0f}% of the shown posts have no value for {in_words(row.metric)}"
     if row.original_low is None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from reranker.audit_command import audit_app
 from reranker.columns import FeedError
 from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.explain import explain
@@ -24,6 +25,7 @@ from reranker.inputs import (
     OutputOption,
     PolicyOption,
     PrevalenceOption,
+    PrevalenceSampleOption,
     Reading,
     ScoresOption,
     SetOption,
@@ -40,6 +42,7 @@ from reranker.policy import Policy, PolicyError
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
 from reranker.score_command import score
 from reranker.scoring import effective_weights
+from reranker.simulate_command import simulate
 from reranker.terminal import (
     console,
     effectiveness_line,
@@ -62,7 +65,9 @@ import_app = typer.Typer(help="Turn exports into feeds.", no_args_is_help=True)
 app.add_typer(policies_app, name="policies")
 app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
+app.add_typer(audit_app, name="audit")
 app.command()(score)
+app.command()(simulate)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,6 +91,7 @@ def rank(
     model: ModelOption = "bundled",
     speed: SpeedOption = "default",
     prevalence: PrevalenceOption = None,
+    prevalence_sample: PrevalenceSampleOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     device: DeviceOption = "auto",
@@ -94,7 +100,7 @@ def rank(
     from reranker.results import write_ranking
 
     check_output(output, ".parquet", ".jsonl")
-    reading = Reading(model, domains, speed, prevalence or (), device)
+    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
     refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
@@ -112,13 +118,14 @@ def explain_command(
     model: ModelOption = "bundled",
     speed: SpeedOption = "default",
     prevalence: PrevalenceOption = None,
+    prevalence_sample: PrevalenceSampleOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say why a post stands where it stands: terms that add up to its score, and two sentences."""
-    reading = Reading(model, domains, speed, prevalence or (), device)
+    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
     explanation = explain(ranking, post, request)
     if as_json:
@@ -144,6 +151,7 @@ def compare(
     model: ModelOption = "bundled",
     speed: SpeedOption = "default",
     prevalence: PrevalenceOption = None,
+    prevalence_sample: PrevalenceSampleOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     lexicon: Annotated[
@@ -156,6 +164,14 @@ def compare(
     truth: Annotated[
         list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
     ] = None,
+    margins: Annotated[
+        Path | None,
+        typer.Option("--margins", help="TOML of how much of each activity may be lost; fix it beforehand."),
+    ] = None,
+    planned_margins: Annotated[
+        str | None,
+        typer.Option("--planned-margins", help="Digest of the margins as planned; others are warned of."),
+    ] = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Show snippets of texts.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
     device: DeviceOption = "auto",
@@ -163,6 +179,7 @@ def compare(
     """Compare what two policies put in front of people, and write a report."""
     from eval.exposure import browsing
     from eval.lexicon import read_lexicon
+    from eval.margins import SHIPPED, load_margins
     from eval.outcomes import attribute_outcomes, standard_outcomes
     from eval.study import Arm
 
@@ -172,12 +189,17 @@ def compare(
     with told():
         browsing(shown)
         terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
+        agreed = load_margins(margins or SHIPPED)
     feed = read(feeds, interactions)
     with told():
         attribute_outcomes(feed, truth or ())
-    harms = harms_of(feed, policies, scores, Reading(model, domains, speed, prevalence or (), device))
+    harms = harms_of(
+        feed, policies, scores, Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
+    )
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
-    _study(feed, harms, arms, outcomes, output, shown=shown, data=feeds.name, show_text=show_text, seed=seed)
+    chosen: dict[str, Any] = {"margins": agreed, "planned_margins": planned_margins, "seed": seed}
+    chosen |= {"shown": shown, "data": feeds.name, "show_text": show_text}
+    _study(feed, harms, arms, outcomes, output, **chosen)
 
 
 @app.command()
@@ -321,6 +343,7 @@ def policies_check(
     model: ModelOption = "bundled",
     speed: SpeedOption = "default",
     prevalence: PrevalenceOption = None,
+    prevalence_sample: PrevalenceSampleOption = None,
     domains: DomainsOption = None,
     scores: ScoresOption = None,
     device: DeviceOption = "auto",
@@ -333,7 +356,7 @@ def policies_check(
         console.print(f"numbers without a source: {', '.join(unsourced)}", style="yellow")
     if feeds is None:
         return
-    reading = Reading(model, domains, speed, prevalence or (), device)
+    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     ranking = ranked(feeds, chosen, interactions, scores, reading)
     refuse_to_demote_everything(ranking)
     console.print(effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)

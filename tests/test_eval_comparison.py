@@ -75,11 +75,11 @@ def toy(values, *, users=True, n=40, **options):
 def test_removing_the_weight_of_anger_lowers_the_harm_that_draws_it():
     found = run()
     toxic = found.row("is_toxic")
-    assert toxic.status == "decreased"
+    assert toxic.direction == "decreased"
     assert toxic.relative_low < toxic.relative < toxic.relative_high < 0
     assert (toxic.n_requests, toxic.n_clusters, found.cluster) == (120, 60, "users")
-    assert found.row("angry_share").status == "decreased"
-    assert found.row("coin").status == "not measurable"
+    assert found.row("angry_share").direction == "decreased"
+    assert found.row("coin").direction == "not measurable"
     assert found.original.digest != found.treatment.digest
     assert found.differences == (("weights.angry", 5.0, 0.0),)
     assert {row.level for row in found.rows} == {"L0"}
@@ -133,7 +133,7 @@ def test_only_the_largest_segments_are_kept_and_the_rest_counted():
 
 def test_identical_policies_are_identical_and_not_merely_unmeasurable():
     found = run(settings=())
-    assert {row.status for row in found.rows} == {"identical"}
+    assert {row.direction for row in found.rows} == {"identical"}
     assert {row.absolute for row in found.rows} == {0.0}
     assert "exactly the same under both policies in every request" in texts(found)
     assert found.differences == ()
@@ -142,7 +142,7 @@ def test_identical_policies_are_identical_and_not_merely_unmeasurable():
 def test_posts_without_a_value_are_counted_and_bounded():
     found = toy([float("nan"), 1.0], n=30)
     row = found.row("thing")
-    assert (row.status, row.n_left_out, row.n_unscored_original) == ("not measured", 30, 30)
+    assert (row.direction, row.n_left_out, row.n_unscored_original) == ("not measured", 30, 30)
     assert "not measured; no shown post has a value" in texts(found)
     half = toy([0.5, float("nan")], n=30, also=("2",))
     row = half.row("thing", "top 2")
@@ -164,11 +164,11 @@ def test_a_count_without_values_has_no_bounds():
 def test_without_users_the_requests_are_the_clusters_and_one_alone_is_refused():
     found = toy([1.0, 0.5], users=False, n=1)
     row = found.row("thing")
-    assert (found.cluster, row.status) == ("requests", "refused")
+    assert (found.cluster, row.direction) == ("requests", "refused")
     assert f"{MINUS}50.0%" in texts(found)
     assert "an interval needs at least 2 independent clusters, got 1" in texts(found)
     assert "an observation, not a finding" in texts(found)
-    assert toy([0.5, 0.5], users=False, n=1).row("thing").status == "identical"
+    assert toy([0.5, 0.5], users=False, n=1).row("thing").direction == "identical"
 
 
 def test_few_clusters_are_warned_of():
@@ -200,7 +200,7 @@ def test_a_baseline_of_zero_is_told_in_absolute_terms():
 def test_an_interval_that_holds_zero_is_never_called_unaffected():
     found = run()
     text = texts(found)
-    assert found.row("coin").status == "not measurable"
+    assert found.row("coin").direction == "not measurable"
     assert "Exposure to coin did not change measurably (" in text
     assert "this comparison does not show that it fell" in text
     assert "unaffected" not in text
@@ -237,7 +237,7 @@ def test_a_classifier_that_demotes_and_measures_is_warned_of():
     found = compare(original, treatment, outcomes, shown="3", n_resamples=100)
     assert found.own_ruler == ("toxicity",)
     assert "The classifier or ratings that demoted also measure toxicity" in texts(found)
-    assert found.row("is_toxic").status == "decreased"
+    assert found.row("is_toxic").direction == "decreased"
     other = Context(demoted_with="model-b")
     assert compare(original, treatment, outcomes, shown="3", n_resamples=100, context=other).own_ruler == ()
     same = Context(measured_with="model-c", demoted_with="model-c+model-d")
@@ -279,7 +279,7 @@ def test_rankings_of_different_feeds_and_wrong_outcomes_are_refused():
     with pytest.raises(ValueError, match=r"x: expected 1440 values, got 1"):
         run(feed, outcomes=[Outcome("x", "exposure", np.zeros(1), "", "share")])
     again = feed_from_columns(columns())
-    assert compare(rank(feed), rank(again), good, n_resamples=20).row("angry_share").status == "identical"
+    assert compare(rank(feed), rank(again), good, n_resamples=20).row("angry_share").direction == "identical"
 
 
 def test_rows_in_another_order_give_the_same_figures_and_digest():
@@ -292,7 +292,7 @@ def test_rows_in_another_order_give_the_same_figures_and_digest():
     assert feed_digest(first) == feed_digest(second)
     assert feed_digest(first) != feed_digest(feed_from_columns(columns(seed=1)))
     for a, b in zip(run(first).rows, run(second).rows, strict=True):
-        assert (a.metric, a.segment, a.status) == (b.metric, b.segment, b.status)
+        assert (a.metric, a.segment, a.direction) == (b.metric, b.segment, b.direction)
         if a.relative is not None:
             assert a.relative == pytest.approx(b.relative, rel=1e-9)
             assert a.relative_low == pytest.approx(b.relative_low, rel=1e-9)

@@ -12,6 +12,7 @@ import pytest
 from eval.comparison import Comparison, compare
 from eval.lexicon import read_lexicon
 from eval.outcomes import standard_outcomes
+from eval.page_exports import decisions, page_changes
 from eval.verdict import verdict
 from reranker.facebook import import_facebook
 from reranker.pipeline import Reranker
@@ -29,6 +30,12 @@ def feed():
     made, report = import_facebook(NEWS, pool="day", min_reactions=10, min_pool=100, normalise="page-median")
     assert report.n_pools == made.n_requests == 290
     return made
+
+
+@pytest.fixture(scope="module")
+def other_feed():
+    path = DATA / "fb_pages_2016_minimaxir.parquet"
+    return import_facebook(path, pool="day", min_reactions=10, min_pool=100, normalise="page-median")[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +60,8 @@ def test_on_news_pages_anger_falls_and_low_quality_does_not(feed, outcomes):
     assert change["reactions"] == pytest.approx(0.5, abs=0.2)
     assert change["comments"] == pytest.approx(-0.3, abs=0.1)
     assert change["low_quality"] == pytest.approx(-0.2, abs=0.5)
-    assert found.row("angry_share").status == "decreased"
-    assert found.row("low_quality").status == "not measurable"
+    assert found.row("angry_share").direction == "decreased"
+    assert found.row("low_quality").direction == "not measurable"
     assert (
         0.3 < found.row("low_quality").n_unscored_original / found.row("low_quality").n_shown_original < 0.6
     )
@@ -67,7 +74,7 @@ def test_on_news_pages_anger_falls_and_low_quality_does_not(feed, outcomes):
 def test_divisive_words_fall_slightly(feed, outcomes):
     found = without_anger(feed, [outcome for outcome in outcomes if outcome.name == "divisive"])
     assert percents(found)["divisive"] == pytest.approx(-2.3, abs=0.1)
-    assert found.row("divisive").status == "decreased"
+    assert found.row("divisive").direction == "decreased"
 
 
 def test_where_comments_and_reshares_do_not_count_the_effects_are_several_times_larger(feed, outcomes):
@@ -76,19 +83,17 @@ def test_where_comments_and_reshares_do_not_count_the_effects_are_several_times_
     assert change["angry_share"] == pytest.approx(-54.4, abs=0.5)
     # -5.6% is the ratio over all top posts together (measured -5.57); the mean over pools is -3.9%
     assert change["comments"] == pytest.approx(-3.9, abs=0.2)
-    assert found.row("comments").status == "decreased"
-    assert found.row("low_quality").status == "not measurable"
+    assert found.row("comments").direction == "decreased"
+    assert found.row("low_quality").direction == "not measurable"
 
 
-def test_on_other_pages_anger_falls_and_low_quality_rises():
+def test_on_other_pages_anger_falls_and_low_quality_rises(other_feed):
     # a harness that always reports that harm fell is wrong
-    path = DATA / "fb_pages_2016_minimaxir.parquet"
-    feed, _ = import_facebook(path, pool="day", min_reactions=10, min_pool=100, normalise="page-median")
-    found = without_anger(feed, standard_outcomes(feed))
+    found = without_anger(other_feed, standard_outcomes(other_feed))
     change = percents(found)
     assert change["angry_share"] == pytest.approx(-12.0, abs=1.0)
     assert change["low_quality"] == pytest.approx(5.8, abs=1.8)
-    assert found.row("low_quality").status == "increased"
+    assert found.row("low_quality").direction == "increased"
     sentences = [s for s in verdict(found) if "low-quality sources rose" in s.text]
     assert sentences[0].tone == "worse"
 
@@ -97,8 +102,85 @@ def test_on_pages_of_sellers_almost_nothing_moves():
     path = DATA / "fb_live_sellers_uci.parquet"
     feed, _ = import_facebook(path, pool="all", min_reactions=10, normalise="page-median")
     found = without_anger(feed, standard_outcomes(feed))
-    assert {row.status for row in found.rows if row.browsing == found.browsing[0]} == {"identical"}
+    assert {row.direction for row in found.rows if row.browsing == found.browsing[0]} == {"identical"}
     harder = without_anger(feed, standard_outcomes(feed), "weights.comment=0", "weights.reshare=0")
     assert abs(harder.row("angry_share").absolute) < 1e-4
     assert all(abs(change) < 0.5 for name, change in percents(harder).items() if name != "angry_share")
-    assert harder.row("comments").status == "refused"  # one pool is no basis for an interval
+    assert harder.row("comments").direction == "refused"  # one pool is no basis for an interval
+
+
+# of what may be lost of each, relative for counts, in points of the share for angry reactions; as in
+# eval/margins.toml where that has it
+MARGINS = {
+    "angry_share": 0.001,
+    "positive_activity": 0.01,
+    "all_activity": 0.01,
+    "reactions": 0.01,
+    "comments": 0.01,
+    "reshares": 0.02,
+}
+
+
+def by_page(feed, outcomes, *settings, shown="10%"):
+    rankings = [
+        Reranker(load_policy("fb-2018-h1", [*settings, *more])).rank(feed)
+        for more in ((), ("weights.angry=0",))
+    ]
+    return {one.outcome.name: one for one in page_changes(*rankings, outcomes, shown=shown)}
+
+
+def holds(change, percent):
+    return 100 * change.relative.low <= percent <= 100 * change.relative.high
+
+
+@pytest.mark.parametrize("shown", ["5%", "10%", "25%", "rbp:0.8"])
+def test_on_pages_of_sellers_angry_at_zero_is_equivalent_everywhere(shown):
+    path = DATA / "fb_live_sellers_uci.parquet"
+    feed, _ = import_facebook(path, pool="all", min_reactions=10, normalise="page-median")
+    outcomes = [one for one in standard_outcomes(feed) if one.name in MARGINS]
+    assert len(outcomes) == len(MARGINS)
+    found = by_page(feed, outcomes, shown=shown)
+    decided = decisions(tuple(found.values()), MARGINS)
+    assert {name: one.decision for name, one in decided.items()} == dict.fromkeys(MARGINS, "EQUIVALENT")
+
+
+def test_over_the_whole_order_of_sellers_the_angry_share_falls_by_less_than_its_margin():
+    # 0.0703% to 0.0701%: a change that is told from nothing and is nothing
+    path = DATA / "fb_live_sellers_uci.parquet"
+    feed, _ = import_facebook(path, pool="all", min_reactions=10, normalise="page-median")
+    outcomes = [one for one in standard_outcomes(feed) if one.name in MARGINS]
+    decided = decisions(tuple(by_page(feed, outcomes, shown="log2").values()), MARGINS)
+    assert decided.pop("angry_share").decision == "DIFFERENT-WITHIN-MARGIN"
+    assert {one.decision for one in decided.values()} == {"EQUIVALENT"}
+
+
+def test_on_news_pages_other_pages_might_show_more_or_less_of_low_quality(feed, outcomes):
+    found = by_page(feed, outcomes)
+    assert found["angry_share"].absolute.n_clusters == 141
+    assert found["low_quality"].direction == "not measurable"
+    assert 0.4 < found["low_quality"].unscored < 0.5
+    told = {"angry_share": -12, "divisive": -2.3, "low_quality": -0.2, "reactions": 0.5, "comments": -0.4}
+    assert all(holds(found[name], percent) for name, percent in told.items())
+    assert {name: found[name].direction for name in ("angry_share", "divisive", "comments", "reactions")} == {
+        "angry_share": "decreased",
+        "divisive": "decreased",
+        "comments": "decreased",
+        "reactions": "increased",
+    }
+    counts = tuple(one for name, one in found.items() if name in MARGINS and name != "angry_share")
+    assert {one.decision for one in decisions(counts, MARGINS).values()} == {"DIFFERENT-WITHIN-MARGIN"}
+
+
+def test_on_other_pages_low_quality_is_not_said_to_have_fallen_and_activity_is_held(other_feed):
+    found = by_page(other_feed, standard_outcomes(other_feed))
+    # by days it rose; few pages carry it, so that of pages like these nothing can be said
+    assert found["low_quality"].absolute.value > 0
+    assert found["low_quality"].direction != "decreased"
+    # divisive words: -0.7% is told; found is -1.7% (-2.9% to -0.8%), the one figure that does not agree
+    told = {"angry_share": -12, "low_quality": 5.8, "reactions": 0.5, "comments": -0.4}
+    assert all(holds(found[name], percent) for name, percent in told.items())
+    harder = by_page(other_feed, standard_outcomes(other_feed), "weights.comment=0", "weights.reshare=0")
+    assert harder["angry_share"].relative.high < 4 * found["angry_share"].relative.value
+    assert harder["comments"].direction == "decreased"
+    assert holds(harder["comments"], -6)
+    assert decisions((harder["comments"],), MARGINS)["comments"].decision == "INFERIOR"

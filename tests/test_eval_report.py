@@ -88,7 +88,7 @@ def test_the_json_states_every_figure_with_interval_n_status_and_provenance(comp
     assert found["data"]["name"] == "sample"
     assert found["differences"] == [{"key": "weights.angry", "original": 5.0, "treatment": 0.0}]
     row = next(r for r in found["rows"] if r["metric"] == "is_toxic" and r["segment_by"] == "all")
-    assert row["status"] == "decreased"
+    assert row["direction"] == "decreased"
     assert row["relative_low"] < row["relative"] < row["relative_high"] < 0
     assert (row["n_requests"], row["n_clusters"], row["level"]) == (40, 40, "L0")
     assert [point["weight"] for point in found["angry_sweep"]["points"]] == [0.0, 1.5, 5.0]
@@ -101,11 +101,11 @@ def test_the_table_has_the_rows_and_says_what_they_rest_on(comparison, tmp_path)
     paths = write_report(comparison, None, [], tmp_path / "deep" / "down")
     assert [path.name for path in paths] == ["comparison.json", "comparison.parquet", "report.html"]
     table = pq.read_table(paths[1])
-    assert table.num_rows == len(comparison.rows)
+    assert table.num_rows == len(comparison.rows) + len(comparison.view_rows)
     assert table.schema.metadata[b"treatment_digest"].decode() == comparison.treatment.digest
     assert str(table.schema.field("relative").type) == "double"
     assert str(table.schema.field("n_requests").type) == "int64"
-    assert table.column("status").to_pylist()[0] == comparison.rows[0].status
+    assert table.column("direction").to_pylist()[0] == comparison.rows[0].direction
 
 
 def page(tmp_path, *arguments, **options):

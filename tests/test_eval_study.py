@@ -26,7 +26,7 @@ def test_a_study_demotes_what_is_toxic_and_writes_the_same_bytes_twice(tmp_path:
     arms = (Arm("fb-2018-h1"), Arm("harm-aware"))
     done = [run_study(feed, harms, arms, outcomes, tmp_path / name, data="small") for name in ("a", "b")]
     toxic = done[0].comparison.row("is_toxic")
-    assert toxic.status == "decreased"
+    assert toxic.direction == "decreased"
     assert toxic.treatment == 0.0
     for first, second in zip(done[0].files, done[1].files, strict=True):
         assert first.read_bytes() == second.read_bytes()

@@ -93,6 +93,21 @@ def test_compare_writes_a_report(
     assert "report:" in capsys.readouterr().out
 
 
+def test_compare_holds_activity_to_the_margins_that_are_named(
+    feeds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    own, out = tmp_path / "own.toml", tmp_path / "report"
+    own.write_text("schema = 1\n[overall]\ncomments = 0.3\n")
+    data = (feeds[0], "--interactions", feeds[1], "--model", "none", "-o", out)
+    policies = ("--treatment", "fb-2018-h1", "--set-treatment", "weights.angry=0")
+    assert run("compare", *data, *policies, "--margins", own, "--planned-margins", "0" * 64) == 0
+    found = json.loads((out / "comparison.json").read_text())
+    assert found["margins"]["overall"] == {"comments": 0.3}
+    assert {(one["metric"], one["margin"]) for one in found["guardrails"]} == {("comments", 0.3)}
+    assert found["margins"]["digest"] in (out / "report.html").read_text()
+    assert any("THE MARGINS CHANGED" in sentence["text"] for sentence in found["verdict"])
+
+
 def test_sample_and_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     feed, acts = tmp_path / "f.parquet", tmp_path / "i.parquet"
     assert run("sample", "-o", feed, "--interactions", acts) == 0
@@ -193,6 +208,8 @@ def test_a_policy_that_demotes_everything_is_refused(
         ("--shown", "foo", "browsing"),
         ("--truth", "nosuch", "nosuch"),
         ("--lexicon", "bad.csv", "dictionary and term"),
+        ("--margins", "bad.toml", "comments: expected a number in (0, 1), got 2"),
+        ("--margins", "nosuch.toml", "nosuch.toml"),
         ("--set", "weights.like=1e308", "weights.like"),
         ("--set", "slate.max_demotion_positions=99999999999999999999", "max_demotion_positions"),
         ("--set", "holdout.share=2", "holdout.share"),
@@ -207,7 +224,8 @@ def test_each_option_of_compare_refuses_bad_input_in_one_line(
     told: str,
 ) -> None:
     (tmp_path / "bad.csv").write_text("word\nx\n")
-    given = tmp_path / value if option == "--lexicon" else value
+    (tmp_path / "bad.toml").write_text("schema = 1\n[overall]\ncomments = 2\n")
+    given = tmp_path / value if option in ("--lexicon", "--margins") else value
     data = (feeds[0], "--interactions", feeds[1], "--model", "none", "-o", tmp_path / "report")
     assert told in refused(capsys, "compare", *data, option, given)
     assert not (tmp_path / "report").exists()
