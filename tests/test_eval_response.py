@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from eval.browsing import cascade_examination, view_depth
 from eval.off_policy import Responses, SlateLog, evaluate
@@ -10,6 +11,13 @@ from eval.trust import calibration
 from tests.slate_world import N_SLOTS, RANKINGS, World
 
 pytest.importorskip("sklearn")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other cost minutes on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,25 @@
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
 
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, save_encoder
 from training.misinformation import RIDGE, compare, frozen_features, left_out, main, ridge_scores
 
 WORDS = {"false": ["hoax", "secret", "cure"], "true": ["report", "council", "budget"]}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost minutes on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 def texts_of(sources: list[str], *, n: int = 60, seed: int = 0) -> LabelledTexts:
