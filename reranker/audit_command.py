@@ -1,14 +1,19 @@
 """`reranker audit COMMAND`: logs of impressions, checked before anything is estimated from them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.table import Table
 
 from reranker.columns import FeedError
-from reranker.terminal import console
+from reranker.inputs import OutputOption, check_output, told
+from reranker.terminal import console, errors
+
+if TYPE_CHECKING:
+    from reranker.impressions import ImpressionLog
 
 audit_app = typer.Typer(help="Logs of impressions.", no_args_is_help=True)
 
@@ -65,3 +70,73 @@ def validate_command(
         answer = "yes" if one.supported else "no"
         why = f" ({one.why})" if one.why else ""
         console.print(f"{answer:>3}  {one.estimator}{why}", markup=False, highlight=False, soft_wrap=True)
+
+
+PolicyArgument = Annotated[
+    str,
+    typer.Option(
+        help='"logger", weights such as like=1,love=5,angry=0, or NAME_OR_FILE[+OVERLAY...].',
+        show_default=False,
+    ),
+]
+
+
+class _Files:
+    """The batches of a log, read anew each time they are gone through."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> "Iterator[ImpressionLog]":
+        from reranker.impression_files import read_impressions  # noqa: PLC0415
+
+        return read_impressions(self.path)
+
+
+@audit_app.command("compare")
+def compare_command(
+    logs: LogsArgument,
+    *,
+    original: PolicyArgument,
+    treatment: PolicyArgument,
+    output: OutputOption,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of both policies; 0 draws nothing. Default: that of the logger.")
+    ] = None,
+    scale: Annotated[str, typer.Option(help='Unit of the temperature: "linear" or "log" scores.')] = "linear",
+    margins: Annotated[
+        Path | None, typer.Option(help="Margins of the activity, as eval/margins.toml.")
+    ] = None,
+    planned_margins: Annotated[
+        str | None, typer.Option(help="Digest of the margins as planned; a warning where others are used.")
+    ] = None,
+) -> None:
+    """What a treatment would have changed against an original; LOGS that cannot say are refused."""
+    from eval.logged import compare_logged  # noqa: PLC0415 - the evaluation, as every command does
+    from eval.logged_policy import Scale, parse_policy  # noqa: PLC0415
+    from eval.logged_report import HEADINGS, cells, sentences, write_logged  # noqa: PLC0415
+    from eval.margins import SHIPPED, load_margins  # noqa: PLC0415
+
+    check_output(output)
+    if scale not in {"linear", "log"}:
+        raise FeedError(f"--scale: expected linear or log, got {scale!r}")
+    unit = cast("Scale", scale)
+    pair = [parse_policy(one, temperature=temperature, scale=unit) for one in (original, treatment)]
+    try:
+        with told(), errors.status("comparing"):
+            agreed = load_margins(margins or SHIPPED)
+            found = compare_logged(
+                _Files(logs), pair[0], pair[1], margins=agreed, planned_digest=planned_margins
+            )
+    except ModuleNotFoundError as error:
+        raise FeedError(str(error)) from None
+    path = write_logged(found, output)
+    for name, policy in (("original", original), ("treatment", treatment)):
+        console.print(f"{name}: {policy}", markup=False, highlight=False, soft_wrap=True)
+    table = Table(*HEADINGS, box=None)
+    for row in found.rows:
+        table.add_row(*cells(row))
+    console.print(table)
+    for sentence in sentences(found):
+        console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"result: {path}", soft_wrap=True, markup=False)
