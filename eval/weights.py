@@ -162,6 +162,6 @@ def _generalised_pareto_shape(excess: FloatArray) -> float:
     theta = 1.0 / excess[-1] + (1.0 - np.sqrt(n_grid / (grid - 0.5))) / (3.0 * quartile)
     shape = np.log1p(-theta[:, None] * excess).mean(axis=1)
     log_likelihood = m * (np.log(-theta / shape) - shape - 1.0)
-    posterior = 1.0 / np.exp(log_likelihood - log_likelihood[:, None]).sum(axis=1)
+    posterior = np.exp(log_likelihood - log_likelihood.max())
     posterior /= posterior.sum()
     return float(np.log1p(-(posterior @ theta) * excess).mean())

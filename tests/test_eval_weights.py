@@ -98,3 +98,8 @@ def test_equal_weights_have_no_tail_and_few_weights_no_tail_index():
 def test_bad_propensities_are_refused_with_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_three_weights_far_above_the_others_are_a_heavy_tail_and_no_overflow() -> None:
+    weight = np.concatenate([1.0 + np.arange(5_000) * 1e-9, np.full(3, 1e9)])
+    assert pareto_k(weight) > 1.0
