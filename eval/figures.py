@@ -94,7 +94,7 @@ def change_plot(
         known = [row for _, row in rows] + [row for others in also for row in others]
         _percent_axis(axes, known, max((band for band in bands.values() if band), default=0.0))
         axes.set_xlabel("change from the original policy", fontsize=8.5)
-        return _svg(figure, name)
+        return svg_of(figure, name)
 
 
 def _mark(axes: Axes, height: float, row: Row, scale: float, band: float | None) -> None:
@@ -183,7 +183,7 @@ def sweep_plot(sweep: Sweep) -> str:
                 axes.set_visible(False)
         for axes in grid[-1]:
             axes.set_xlabel("weight of an angry reaction", fontsize=8.5)
-        return _svg(figure, "sweep")
+        return svg_of(figure, "sweep")
 
 
 def _panel(axes: Axes, sweep: Sweep, metric: str) -> None:
@@ -223,7 +223,7 @@ def _row(rows: Sequence[Row], metric: str) -> Row:
     return next(row for row in rows if row.metric == metric)
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg_of(figure: Figure, name: str) -> str:
     """The figure as an element of a page: ids of its own, the page's colours, no date."""
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

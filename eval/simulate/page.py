@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eval.clustered import Estimate
-from eval.figures import BETTER, GRID, MUTED, OPEN, STYLE, SURFACE, WIDTH, WORSE, _svg
+from eval.figures import BETTER, GRID, MUTED, OPEN, STYLE, SURFACE, WIDTH, WORSE, svg_of
 from eval.simulate.measures import BY_NAME
 from eval.simulate.study import PLOTTED, TABLE, Comparison, Row, Simulation, sentences, status_of
 from eval.verdict import number
@@ -156,7 +156,7 @@ def _week_plot(row: Row) -> str:
             lambda value, _: f"{value:+.3g}{'%' if row.measure.relative else ''}".replace("-", "\u2212")
         )
         _plain_axes(axes)
-        return _svg(figure, f"week-{name}")
+        return svg_of(figure, f"week-{name}")
 
 
 def _hinge_plot(variants: Sequence[Comparison], measure: str) -> str:
@@ -185,7 +185,7 @@ def _hinge_plot(variants: Sequence[Comparison], measure: str) -> str:
         axes.set_xlabel(f"change of {BY_NAME[measure].title} per view, %", fontsize=8.5)
         _plain_axes(axes)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
-        return _svg(figure, name)
+        return svg_of(figure, name)
 
 
 def _plain_axes(axes: Axes) -> None:
