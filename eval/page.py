@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from eval.comparison import Comparison
 from eval.diagnostics import Mover
 from eval.figures import change_plot, sweep_plot
@@ -27,10 +25,11 @@ from eval.page_sections import (
 from eval.rows import ALL, Row
 from eval.segments import MOST_SEGMENTS
 from eval.sweep import Sweep
+from eval.template import page_template
 from eval.verdict import verdict
 from eval.words import Sentence, in_words, number, percent, title
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 SNIPPET = 140  # characters
 TONES = {"better": "better", "worse": "worse", "open": "open", "note": "", "warning": ""}
 METHOD = (
@@ -71,14 +70,8 @@ def render_page(
     config_digest: str = "",
 ) -> str:
     """The page as HTML; snippets of posts only where `show_text` asks for them."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     every = [row for row in comparison.rows if row.segment_by == ALL]
-    return environment.get_template(TEMPLATE).render(
+    return page_template(TEMPLATE).render(
         original=comparison.original,
         treatment=comparison.treatment,
         change=_change(comparison),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,22 +11,17 @@ from eval.clustered import Estimate
 from eval.figures import BETTER, GRID, MUTED, OPEN, STYLE, SURFACE, WIDTH, WORSE, svg_of
 from eval.simulate.measures import BY_NAME
 from eval.simulate.study import PLOTTED, TABLE, Comparison, Row, Simulation, sentences, status_of
+from eval.template import page_template
 from eval.verdict import number
 
-TEMPLATE = "simulation.html.j2"
+TEMPLATE = Path(__file__).with_name("simulation.html.j2")
 TONES = {"better": "better", "worse": "worse", "open": "open", "within": "within margin", "warning": ""}
 
 
 def render_page(simulation: Simulation) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     p = simulation.p
-    return environment.get_template(TEMPLATE).render(
+    return page_template(TEMPLATE).render(
         title=simulation.scenario.title,
         original=" ".join(simulation.scenario.original),
         treatment=" ".join(simulation.scenario.treatment),
