@@ -35,7 +35,15 @@ class MultiLabelEncoder(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Float32 logits (n, n_labels); padding does not count in the mean."""
-        return _logits(self.encoder, self.head, input_ids, attention_mask)
+        return self.logits(self.pooled(input_ids, attention_mask))
+
+    def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Float32 features (n, hidden): the encoder's mean over the tokens that are not padding."""
+        return _pooled(self.encoder, input_ids, attention_mask)
+
+    def logits(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Float32 logits (n, n_labels) of such features."""
+        return _headed(self.head, pooled)
 
 
 class HarmConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
@@ -73,7 +81,7 @@ class HarmModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         The loss is the mean binary cross-entropy over the labels that are annotated (not NaN).
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        logits = _logits(self.encoder, self.head, input_ids, mask)
+        logits = _headed(self.head, _pooled(self.encoder, input_ids, mask))
         loss = None
         if labels is not None:
             known = ~labels.isnan()
@@ -129,11 +137,13 @@ def config_of(model: MultiLabelEncoder) -> dict[str, Any]:
     return kept | {"model_type": config.model_type}
 
 
-def _logits(
-    encoder: nn.Module, head: nn.Linear, input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> torch.Tensor:
+def _pooled(encoder: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     hidden = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
     kept = attention_mask.unsqueeze(-1).float()  # (n, length, 1)
-    pooled = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)  # (n, hidden)
+    pooled: torch.Tensor = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+    return pooled
+
+
+def _headed(head: nn.Linear, pooled: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = head(pooled.to(head.weight.dtype)).float()
     return logits

@@ -31,6 +31,7 @@ from training.checkpoint import (
 from training.config import TrainConfig
 from training.loss import balanced_weights, masked_loss
 from training.perturb import PERTURBATIONS, perturbed
+from training.preserve import Preserving, distance, pooled_features
 from training.validation import dev_logits, mean_auroc, sampled_dev
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,9 @@ def fit(
     loop = _Loop(config, model, texts, tokenizer, files=files, placement=place(device))
     began = time.monotonic()
     stopped = loop.run()
+    # One process that ends while another still holds the connection would abort instead of ending.
+    loop.accelerator.wait_for_everyone()
+    loop.accelerator.end_training()
     if not loop.accelerator.is_main_process:
         return None
     load_best(files, model)
@@ -103,10 +107,12 @@ class _Loop:
             )
         )
         _quicken(model, config.dropout, self.accelerator.device.type)
-        model.to(self.accelerator.device).train()
-        optimizer = _optimizer(config, model)
-        self.progressed = load_checkpoint(files, model, optimizer)
-        self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
+        model.to(self.accelerator.device)
+        self.start = self._start_features() if config.preserve_weight else None
+        self.trained = Preserving(model, with_map=self.start is not None).to(self.accelerator.device).train()
+        optimizer = _optimizer(config, self.trained)
+        self.progressed = load_checkpoint(files, self.trained, optimizer)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.trained, optimizer)
         self.steps_per_epoch = n_batches(self.texts.n, config.batch_size)
         self.n_steps = self.steps_per_epoch * config.epochs
 
@@ -140,6 +146,18 @@ class _Loop:
     def _tokens(self, text: list[str]) -> Tokens:
         return tokenize(text, self.tokenizer, max_tokens=self.config.max_tokens, pad_id=self.pad_id)
 
+    def _start_features(self) -> torch.Tensor:
+        """Features of the training texts, as they are, by the model that the training starts from."""
+        _log.info("features of %d texts by the unchanged encoder", self.texts.n)
+        tokens = self._tokens(list(self.texts.text))
+        with self._autocast():
+            return pooled_features(self.model, tokens, str(self.accelerator.device))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.accelerator.device.type, self.placement.dtype, enabled=self.placement.precision == "bfloat16"
+        )
+
     def _step(self, step: int, tokens: Tokens, rows: NDArray[np.int64]) -> None:
         self._seed(step)
         _set_learning_rates(self.config, self.optimizer, step / self.n_steps)
@@ -149,14 +167,13 @@ class _Loop:
         scale = n_processes / len(rows) if len(own) else 0.0
         own = own if len(own) else rows[:1]
         ids, mask = (part.to(self.accelerator.device) for part in tokens.padded(own))
-        with torch.autocast(
-            self.accelerator.device.type,
-            self.placement.dtype,
-            enabled=self.placement.precision == "bfloat16",
-        ):
-            logits = self.wrapped(ids, mask)
+        with self._autocast():
+            logits, mapped = self.wrapped(ids, mask)
         target, weight = (part[own].to(self.accelerator.device) for part in (self.target, self.weight))
         loss = masked_loss(logits, target, weight, n_texts=1) * scale
+        if self.start is not None:
+            start = self.start[own].to(self.accelerator.device)
+            loss = loss + self.config.preserve_weight * distance(mapped, start).sum() * scale
         if not math.isfinite(float(loss.detach())):
             raise ValueError(f"step {step}: expected a finite loss, got {float(loss.detach())}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -182,7 +199,7 @@ class _Loop:
             losses = self.progressed.losses
             _log.info("step %d of %d, loss %.4f", step, self.n_steps, np.mean(losses[-100:]))
             if self.accelerator.is_main_process:
-                save_checkpoint(self.files, self.model, self.optimizer, self.progressed)
+                save_checkpoint(self.files, self.trained, self.optimizer, self.progressed)
 
     def _measure(self, step: int) -> None:
         score = float("nan")
@@ -239,14 +256,10 @@ def _freeze(model: MultiLabelEncoder, n_layers: int) -> None:
     layers[:n_layers].requires_grad_(False)
 
 
-def _optimizer(config: TrainConfig, model: MultiLabelEncoder) -> torch.optim.Optimizer:
-    _freeze(model, config.frozen_layers)
-    head = [parameter for name, parameter in model.named_parameters() if name.startswith("head.")]
-    body = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if not name.startswith("head.") and parameter.requires_grad
-    ]
+def _optimizer(config: TrainConfig, trained: Preserving) -> torch.optim.Optimizer:
+    _freeze(trained.model, config.frozen_layers)
+    body = [parameter for parameter in trained.model.encoder.parameters() if parameter.requires_grad]
+    head = [*trained.model.head.parameters(), *trained.back.parameters()]
     groups: list[dict[str, Any]] = [{"params": body}, {"params": head}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 

@@ -36,9 +36,14 @@ def read_settings(path: Path, kind: type[S]) -> S:
 
 
 def check_settings(
-    settings: "DataclassInstance", *, schema: int, above_zero: tuple[str, ...], shares: tuple[str, ...]
+    settings: "DataclassInstance",
+    *,
+    schema: int,
+    above_zero: tuple[str, ...],
+    shares: tuple[str, ...],
+    at_least_zero: tuple[str, ...] = (),
 ) -> None:
-    """Refuses values of another type or out of range; `above_zero` and `shares` (in [0, 1]) name fields.
+    """Refuses values of another type or out of range; `above_zero`, `shares` (in [0, 1]) ... name fields.
 
     Raises:
         ValueError: with the name of the setting, what was expected and what was found.
@@ -56,6 +61,9 @@ def check_settings(
     for name in above_zero:
         if found[name] <= 0:
             raise ValueError(f"{name}: expected a number above 0, got {found[name]}")
+    for name in at_least_zero:
+        if found[name] < 0:
+            raise ValueError(f"{name}: expected a number of at least 0, got {found[name]}")
     for name in shares:
         if not 0 <= found[name] <= 1:
             raise ValueError(f"{name}: expected a number in [0, 1], got {found[name]}")
