@@ -1,0 +1,46 @@
+"""`ServeSettings`: what an operator chooses when starting the services, checked once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Limits, files and names of one running server.
+
+    Attributes:
+        policy: NAME_OR_FILE[+OVERLAY...] of the default arm.
+        arms: policies by name of the cohort that gets them; other cohorts get the default.
+        cache: "memory", or the URL of a Redis ("redis://host:port/db").
+        api_keys: keys that clients must send; empty lets everyone in.
+        cors_origins: origins whose pages may call.
+        max_body_bytes: larger bodies are answered 413.
+        max_items: candidates per request; more are answered 413.
+        max_text_bytes: UTF-8 bytes of a text that are read; texts longer than that are answered 413.
+        max_waiting_texts: texts in the queue of the scorer; beyond, requests are answered 503.
+        score_timeout_s: how long a request waits for its scores before it is answered without them.
+        body_timeout_s: how long a client may take to send its body.
+        feedback: file that suggested scores are appended to; None refuses them.
+        candidates: file or directory of JSON lines that the Bluesky feed ranks; None serves no such feed.
+        jetstream: WebSocket URL of the stream that adds candidates; None listens to none.
+        store: SQLite file of the posts that came by the stream.
+        hostname: public host name of the feed generator, for its did:web.
+    """
+
+    policy: str = "harm-aware"
+    arms: Mapping[str, str] = field(default_factory=dict)
+    cache: str = "memory"
+    api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ("*",)
+    max_body_bytes: int = 16 * 2**20
+    max_items: int = 2_000
+    max_text_bytes: int = 65_536
+    max_waiting_texts: int = 20_000
+    score_timeout_s: float = 10.0
+    body_timeout_s: float = 20.0
+    feedback: Path | None = None
+    candidates: Path | None = None
+    jetstream: str | None = None
+    store: Path | None = None
+    hostname: str | None = None
