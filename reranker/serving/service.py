@@ -13,11 +13,11 @@ from reranker.ranking import Ranking
 from reranker.serving.settings import ServeSettings
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """The queue of texts is full: answer 503 with Retry-After."""
 
 
-class ScorerFailed(Exception):
+class ScorerError(Exception):
     """No scores: the scorer is missing, too slow or broken."""
 
 
@@ -52,18 +52,18 @@ class Service:
         """Scores of these posts; texts of concurrent calls share forward passes.
 
         Raises:
-            Busy: the queue is full.
-            ScorerFailed: there are no scores.
+            BusyError: the queue is full.
+            ScorerError: there are no scores.
         """
         if self._scorer is None:
-            raise ScorerFailed("no model")
+            raise ScorerError("no model")
         return await asyncio.to_thread(self._scorer, content)
 
     async def rank(self, feed: Feed, policy: Policy) -> Served:
         """The feed ranked by the policy; without scores, as the policy's failure rule says.
 
         Raises:
-            Busy: the queue is full.
+            BusyError: the queue is full.
             FeedError: the feed lacks what the policy needs.
         """
         scorer = self._scorer
