@@ -13,7 +13,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/reranker demo --output $(DEMO_REPORT)
 
 test: $(VENV)/.dev check
-	$(BIN)/python -m pytest --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -25,6 +25,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/classifier.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/serving.py --soak-s 300
 
 prove: $(VENV)/.runtime
 	$(BIN)/python -m eval.prove --replicates 400 --seed 1 -o docs/proof.md
@@ -38,13 +39,15 @@ $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml requirements/constraints.txt
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements/constraints.txt
+# Clients of the services that run on Node are tested where npm is there.
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements/constraints.txt tests/node/package-lock.json
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	$(PIP) --editable '.[dev]'
+	@if command -v npm > /dev/null; then npm ci --prefix tests/node --no-audit --no-fund --silent; fi
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.bench: $(VENV)/.runtime
-	$(PIP) --editable '.[bench]'
+	$(PIP) --editable '.[bench,serve]'
 	@touch $@
 
 clean:

@@ -142,7 +142,7 @@ def adjusted(
     for covariate in covariates:
         check_until(covariate, assigned_at)
         _check_balance(covariate, means.treated)
-    design = _columns(covariates)
+    design = design_columns(covariates)
     if design.shape[1] == 0:
         return means
     everyone = design - design.mean(axis=0)
@@ -194,8 +194,8 @@ def _check_balance(covariate: Covariate, treated: BoolArray) -> None:
         )
 
 
-def _columns(covariates: tuple[Covariate, ...]) -> FloatArray:
-    """(n, columns) the covariates that vary, and for each with unknown values which they are."""
+def design_columns(covariates: tuple[Covariate, ...]) -> FloatArray:
+    """(n, columns) the covariates that vary, unknown values at the mean, and columns of which are unknown."""
     columns = []
     for covariate in covariates:
         known = np.isfinite(covariate.values)

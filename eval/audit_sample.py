@@ -13,10 +13,6 @@ from eval.clustered import LEVEL, Estimate, cluster_totals, t_quantile
 from reranker.columns import BoolArray, FloatArray, IntArray
 
 FEWEST_POSITIVES = 100  # labelled harmful: a relative standard error of some 10 %
-ROGAN_GLADEN_WARNING = (
-    "valid only if the classifier is as sensitive and as specific under both policies, and where that was "
-    "measured; a policy that selects by the score breaks this"
-)
 
 
 def hajek(label: FloatArray, inclusion: FloatArray, views: FloatArray, *, level: float = LEVEL) -> Estimate:
@@ -44,7 +40,7 @@ def hajek(label: FloatArray, inclusion: FloatArray, views: FloatArray, *, level:
     value = float(weight @ label / weight.sum())
     residual = weight * (label - value) / weight.sum()
     error = float(np.sqrt((1.0 - inclusion) @ residual**2))
-    return _estimate(value, error**2, level, len(label), len(label))
+    return _estimate(value, error**2, level, (len(label), len(label)), len(label) - 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +125,8 @@ def audited_prevalence(
     Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 1992, chapter 6 (difference estimator).
     """
     share = _shares(examination)
-    value = float(share @ audit.corrected[item])
-    return _audited(
-        value, float(share @ audit.score[item]), share, share * value, (item, audit, cluster, level)
-    )
+    value, model = float(share @ audit.corrected[item]), float(share @ audit.score[item])
+    return _corrected(value, model, (share, share * value), (item, audit, cluster, level))
 
 
 def audited_change(
@@ -150,7 +144,8 @@ def audited_change(
     `audit_sizes(difference of views)`.
 
     Args:
-        first: (c,) views of each row under the baseline.
+        first: (c,) views of each row under the baseline; single rows may be below 0 where views are
+            themselves an estimate.
         second: (c,) under the other policy.
         item: (c,) index of its item in the audit.
         audit: scores and labels.
@@ -165,7 +160,7 @@ def audited_change(
     p0, p1 = float(before @ truth), float(after @ truth)
     centre = after * p1 - before * p0
     model = float((after - before) @ score)
-    return _audited(p1 - p0, model, after - before, centre, (item, audit, cluster, level))
+    return _corrected(p1 - p0, model, (after - before, centre), (item, audit, cluster, level))
 
 
 def audited_relative_change(
@@ -192,96 +187,132 @@ def audited_relative_change(
     ratio = p1 / p0
     weight = (after - ratio * before) / p0
     centre = (after * p1 - ratio * before * p0) / p0
-    model = float(after @ score / (before @ score)) - 1.0
-    return _audited(ratio - 1.0, model, weight, centre, (item, audit, cluster, level))
+    at_first = float(before @ score)
+    model = float(after @ score) / at_first - 1.0 if at_first > 0 else float("nan")
+    return _corrected(ratio - 1.0, model, (weight, centre), (item, audit, cluster, level))
 
 
-def rogan_gladen(observed: float, sensitivity: float, specificity: float) -> tuple[float, str]:
-    """The true prevalence behind an observed one, and when that may be believed.
+def hajek_change(
+    first: FloatArray,
+    second: FloatArray,
+    item: IntArray,
+    audit: Audit,
+    *,
+    cluster: IntArray,
+    level: float = LEVEL,
+) -> Audited:
+    """The difference of the prevalence among views under two policies, from labels alone.
 
-    The last resort where nothing can be labelled; never across policies that select by the score.
+    Each prevalence is a ratio of weighted sums over the labelled items, so the drawing must have reached all
+    views, not only those that differ. `audited_change` is more exact wherever the score knows anything.
 
-    Raises:
-        ValueError: a classifier no better than chance.
-
-    Source: Rogan and Gladen, Estimating prevalence from the results of a screening test, 1978.
-
-    Example:
-        >>> round(rogan_gladen(0.04, 0.7, 0.98)[0], 10)
-        0.0294117647
-    """
-    return (observed + specificity - 1.0) / _youden(sensitivity, specificity), ROGAN_GLADEN_WARNING
-
-
-def rogan_gladen_change(observed: float, sensitivity: float, specificity: float) -> tuple[float, str]:
-    """The true difference of two prevalences behind an observed one, and when that may be believed.
+    The arguments are those of `audited_change`.
 
     Raises:
-        ValueError: a classifier no better than chance.
+        ValueError: no labelled item with views under one of the policies, or as `audited_change`.
+
+    Source: Hájek, Comment on Basu, 1971; Särndal, Swensson and Wretman, Model Assisted Survey
+    Sampling, 1992, section 5.7 (the variance of a ratio).
     """
-    return observed / _youden(sensitivity, specificity), ROGAN_GLADEN_WARNING
+    drawn, chance = audit.drawn[item], audit.inclusion[item]
+    weight = np.where(drawn, 1.0 / np.where(drawn, chance, 1.0), 0.0)
+    label = np.where(drawn, audit.label[item], 0.0)
+    missed, figures = np.zeros(len(item)), []
+    for sign, views in ((-1.0, _shares(first)), (1.0, _shares(second))):
+        total = float(views @ weight)
+        if not total > 0:
+            raise ValueError("labels: expected some on items that are viewed under each policy, got none")
+        figures.append(float((views * weight) @ label) / total)
+        missed += sign * np.where(drawn, views / total * (label - figures[-1]), 0.0)
+    model = float((_shares(second) - _shares(first)) @ audit.score[item])
+    return _audited(figures[1] - figures[0], model, (missed, missed * weight), (item, audit, cluster, level))
 
 
-def _youden(sensitivity: float, specificity: float) -> float:
-    power = sensitivity + specificity - 1.0
-    if not power > 0:
-        raise ValueError(f"sensitivity + specificity: expected more than 1, got {power + 1.0}")
-    return power
-
-
-def _audited(
+def _corrected(
     value: float,
     model: float,
-    weight: FloatArray,
-    centre: FloatArray,
+    rows: tuple[FloatArray, FloatArray],
     rest: tuple[IntArray, Audit, IntArray, float],
 ) -> Audited:
-    """With the variance of users plus that of the drawing.
+    """A figure that is linear in the truth of the rows.
 
     Args:
         value: the figure.
         model: the figure from scores alone.
-        weight: (c,) what each row's truth counts for.
-        centre: (c,) what is subtracted per row, so that the influence adds up to 0.
+        rows: (c,) what each row's truth counts for, and what is subtracted, so that the influence adds up
+            to 0.
         rest: item, audit, cluster and level.
     """
-    item, audit, cluster, level = rest
-    m = len(audit.score)
-    per_item = np.bincount(item, weights=weight, minlength=m)
+    (weight, centre), (item, audit, *_) = rows, rest
+    per_item = np.bincount(item, weights=weight, minlength=len(audit.score))
     lost = (per_item != 0) & (audit.inclusion <= 0)
     if lost.any():
         raise ValueError(
             f"inclusion: expected chances above 0 for items that count, got 0 for {int(lost.sum())} of them"
         )
-    n_labels = int(audit.drawn.sum())
-    noise = np.where(
-        audit.drawn, (1.0 - audit.inclusion) * (audit.error / np.maximum(audit.inclusion, 1e-300)) ** 2, 0.0
-    )
-    drawing = float(per_item**2 @ noise)
-    totals = cluster_totals((weight * audit.corrected[item] - centre,), cluster)[0]
+    missed = weight * audit.error[item]
+    return _audited(value, model, (missed, weight * audit.corrected[item] - centre), rest)
+
+
+def _audited(
+    value: float,
+    model: float,
+    rows: tuple[FloatArray, FloatArray],
+    rest: tuple[IntArray, Audit, IntArray, float],
+) -> Audited:
+    """With the variance of users plus that of the drawing, and degrees of freedom as few labels as decide it.
+
+    Args:
+        value: the figure.
+        model: the figure from scores alone.
+        rows: (c,) what the label of each row's item adds, before it is divided by its chance, and the
+            influence of each row, which adds up to 0.
+        rest: item, audit, cluster and level.
+    """
+    (missed, influence), (item, audit, cluster, level) = rows, rest
+    m, n_labels = len(audit.score), int(audit.drawn.sum())
+    inverse = np.where(audit.drawn, 1.0 / np.where(audit.drawn, audit.inclusion, 1.0), 0.0)
+    noise = (1.0 - audit.inclusion) * inverse**2
+    drawing = float(np.bincount(item, weights=missed, minlength=m) ** 2 @ noise)
+    totals = cluster_totals((influence,), cluster)[0]
     groups = len(totals)
     if min(groups, n_labels) < 2:
         raise ValueError(f"clusters: expected at least 2 users and 2 labels, got {groups} and {n_labels}")
     # within users the drawing is in the spread already: taken out, so that it counts once
     user = np.unique(cluster, return_inverse=True)[1]
     pair, of_pair = np.unique(user * m + item, return_inverse=True)
-    counted = float(np.bincount(of_pair, weights=weight) ** 2 @ noise[pair % m])
+    counted = float(np.bincount(of_pair, weights=missed) ** 2 @ noise[pair % m])
     users = max(groups / (groups - 1) * float((totals * totals).sum()) - counted, 0.0)
     n_positive = int((audit.label[audit.drawn] > 0.5).sum())
-    estimate = _estimate(value, users + drawing, level, n_labels, groups)
+    each = np.bincount(item, weights=missed, minlength=m)[audit.drawn] * np.sqrt(noise[audit.drawn])
+    parts = (users, _effective_df(totals, groups)), (drawing, _effective_df(each, n_labels))
+    spread = sum(part * part / df for part, df in parts if part > 0)
+    df = (users + drawing) ** 2 / spread if spread > 0 else float(min(n_labels, groups) - 1)
+    estimate = _estimate(value, users + drawing, level, (n_labels, groups), df)
     return Audited(estimate, model, n_positive, n_positive >= FEWEST_POSITIVES)
 
 
-def _estimate(value: float, variance: float, level: float, n_labels: int, groups: int) -> Estimate:
-    error, df = float(np.sqrt(variance)), float(min(n_labels, groups) - 1)
+def _effective_df(parts: FloatArray, n: int) -> float:
+    """The degrees of freedom of a sum of n squares, few of which may be most of it: n - 1 for normal parts.
+
+    Source: Satterthwaite, An approximate distribution of estimates of variance components, 1946.
+    """
+    square = parts * parts
+    total, fourth = float(square.sum()), float((square * square).sum())
+    noise = fourth - total * total / n
+    return n - 1.0 if noise <= 0 else min(n - 1.0, max(1.0, 2.0 * total * total / noise))
+
+
+def _estimate(value: float, variance: float, level: float, counts: tuple[int, int], df: float) -> Estimate:
+    error, (n_labels, groups) = float(np.sqrt(variance)), counts
     half = t_quantile(level, df) * error
     return Estimate(value, error, value - half, value + half, level, n_labels, groups, df)
 
 
 def _shares(examination: FloatArray) -> FloatArray:
     """(c,) of all views."""
-    if not ((examination >= 0) & np.isfinite(examination)).all() or not examination.sum() > 0:
-        raise ValueError("examination: expected finite numbers of at least 0, not all 0")
+    if not np.isfinite(examination).all() or not examination.sum() > 0:
+        raise ValueError("examination: expected finite numbers with a sum above 0")
     return np.asarray(examination / examination.sum(), dtype=np.float64)
 
 

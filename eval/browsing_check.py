@@ -1,4 +1,4 @@
-"""Whether a browsing model fits: its curve of view depth against the observed one, and its log-loss."""
+"""Whether a browsing model fits: its curve of view depth or clicks against the log, and its log-loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ LARGEST_GAP = 0.01  # of the view-depth curve, for a model to be called fitting
 
 @dataclass(frozen=True, eq=False)
 class DepthCurve:
-    """How many reach each position, over the slates that have it; all (K,).
+    """How many reach or click each position, over the slates that have it; all (K,).
 
     Attributes:
-        predicted, observed: share of slates whose slot there is examined, by the model and in the log.
+        predicted, observed: share of slates whose slot there is examined or clicked, by the model and in the
+            log.
         n_slates: slates that have the position.
     """
 
@@ -57,6 +58,52 @@ def depth_curve(stop: FloatArray, slot_offsets: IntArray, depth: IntArray) -> De
     columns = (cascade_examination(stop, slot_offsets), seen.astype(np.float64))
     predicted, observed = (np.bincount(position, weights=column) / n_slates for column in columns)
     return DepthCurve(predicted, observed, n_slates.astype(np.int64))
+
+
+def click_curve(p_click: FloatArray, clicked: BoolArray, slot_offsets: IntArray) -> DepthCurve:
+    """The click rate of each position that a model predicts, and the one in the log, on the same slates.
+
+    For logs of clicks without depths. A model may fit the clicks and still be wrong about what was seen.
+
+    Args:
+        p_click: (s,) chance of a click on each slot, such as examination times attraction.
+        clicked: (s,).
+        slot_offsets: (n + 1,) slots of each slate.
+
+    Raises:
+        ValueError: a chance outside [0, 1], or another length than the slots.
+    """
+    check_chances(p_click, "p_click", int(slot_offsets[-1]))
+    check_chances(clicked.astype(np.float64), "clicked", int(slot_offsets[-1]))
+    position = slot_positions(slot_offsets)
+    n_slates = np.bincount(position)
+    columns = (p_click, clicked.astype(np.float64))
+    predicted, observed = (np.bincount(position, weights=column) / n_slates for column in columns)
+    return DepthCurve(predicted, observed, n_slates.astype(np.int64))
+
+
+def click_log_loss(
+    p_click: FloatArray, clicked: BoolArray, slot_offsets: IntArray, cluster: IntArray
+) -> Estimate:
+    """Mean negative log-likelihood of the clicks, in nats per slot; by user.
+
+    Two models are compared on the same slots; held out, the one with the lower loss is the better.
+
+    Args:
+        p_click: (s,) chance of a click on each slot given the clicks above it.
+        clicked: (s,).
+        slot_offsets: (n + 1,) slots of each slate.
+        cluster: (n,) codes of the users.
+
+    Raises:
+        ValueError: a chance outside [0, 1], another length, or an event of probability 0.
+    """
+    check_chances(p_click, "p_click", int(slot_offsets[-1]))
+    likelihood = np.where(clicked, p_click, 1.0 - p_click)
+    if not (likelihood > 0).all():
+        raise ValueError("p_click: expected chances above 0 for what happened, got 0")
+    users = np.repeat(cluster, np.diff(slot_offsets))
+    return clustered_ratio(-np.log(likelihood), np.ones(len(likelihood)), users)
 
 
 def stop_log_loss(stop: FloatArray, slot_offsets: IntArray, depth: IntArray, cluster: IntArray) -> Estimate:

@@ -1,7 +1,8 @@
 """Estimates whose rows come in clusters: the rows of one user are alike, users are independent.
 
 Everything goes through one influence value per row: its sums by cluster give the standard error, whatever
-the statistic. Ratios are ratios of sums, never means of ratios. A statistic of one cluster has no interval.
+the statistic. Ratios are ratios of sums, never means of ratios. A statistic of one cluster has no interval;
+ratios over fewer than 50 have the bias-reduced error, as the plain one is too small for them.
 """
 
 from dataclasses import dataclass, replace
@@ -9,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from eval.bias_reduced import FEW_CLUSTERS, RatioPart, influence_of
+from eval.fieller import fieller
 from reranker.columns import BoolArray, FloatArray, IntArray
 
 LEVEL = 0.95
@@ -18,7 +21,7 @@ Ratio = tuple[FloatArray, FloatArray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with a symmetric t interval, or Fieller's where that is said.
+    """A value with a symmetric t interval, or another where that is said.
 
     Attributes:
         value: the estimate.
@@ -28,7 +31,8 @@ class Estimate:
         n: rows.
         n_clusters: independent clusters the standard error rests on.
         df: degrees of freedom of the t quantile; None is n_clusters - 1.
-        is_fieller: whether low and high are Fieller's, not value -+ t standard errors.
+        is_fieller: whether low and high are Fieller's or another skewed interval, not value -+ t standard
+            errors.
     """
 
     value: float
@@ -104,22 +108,29 @@ def from_cluster_influence(
     return Estimate(value, error, value - half, value + half, level, n, n_clusters, df)
 
 
-def clustered_mean(values: FloatArray, cluster: IntArray, *, level: float = LEVEL) -> Estimate:
-    """The mean of the rows, each with weight 1, and its interval by cluster.
+def clustered_mean(
+    values: FloatArray, cluster: IntArray, *, level: float = LEVEL, reduce_below: int = FEW_CLUSTERS
+) -> Estimate:
+    """The mean of the rows, each with weight 1, and its interval by cluster; see `clustered_ratio`.
 
     Raises:
         ValueError: fewer than 2 clusters, lengths that differ, or values that are not finite.
 
     Example:
         >>> estimate = clustered_mean(np.array([1.0, 1.0, 3.0, 3.0]), np.array([0, 0, 1, 1]))
-        >>> estimate.value, estimate.standard_error
+        >>> estimate.value, round(estimate.standard_error, 9)
         (2.0, 1.0)
     """
-    return clustered_ratio(values, np.ones(len(values)), cluster, level=level)
+    return clustered_ratio(values, np.ones(len(values)), cluster, level=level, reduce_below=reduce_below)
 
 
 def clustered_ratio(
-    numerator: FloatArray, denominator: FloatArray, cluster: IntArray, *, level: float = LEVEL
+    numerator: FloatArray,
+    denominator: FloatArray,
+    cluster: IntArray,
+    *,
+    level: float = LEVEL,
+    reduce_below: int = FEW_CLUSTERS,
 ) -> Estimate:
     """Sum of the numerators over sum of the denominators, linearised.
 
@@ -130,6 +141,8 @@ def clustered_ratio(
         denominator: (n,) at least 0, such as views.
         cluster: (n,) integer codes, any values.
         level: of the interval.
+        reduce_below: clusters below which the error is bias-reduced (CR2, Satterthwaite); from there on, or
+            with 0, the plain sandwich with t(G - 1).
 
     Raises:
         ValueError: fewer than 2 clusters with a denominator, a negative one, or values that are not finite.
@@ -138,12 +151,14 @@ def clustered_ratio(
     """
     totals = cluster_totals((numerator, denominator), cluster)
     kept = _in_a_rate(totals)
-    ratio, influence = _ratio(totals[0, kept], totals[1, kept])
-    return from_cluster_influence(ratio, influence, n=len(numerator), level=level)
+    ratio, residual = _ratio(totals[0, kept], totals[1, kept])
+    parts = (RatioPart(1.0, residual, totals[1, kept]),)
+    influence, df = influence_of(parts, reduce_below)
+    return _estimate(ratio, influence[0], n=len(numerator), level=level, df=df)
 
 
 def clustered_ratio_change(
-    first: Ratio, second: Ratio, cluster: IntArray, *, level: float = LEVEL
+    first: Ratio, second: Ratio, cluster: IntArray, *, level: float = LEVEL, reduce_below: int = FEW_CLUSTERS
 ) -> Estimate:
     """The ratio of the second minus that of the first on the same rows: paired, one influence per cluster.
 
@@ -155,18 +170,23 @@ def clustered_ratio_change(
         second: the same under the other policy.
         cluster: (n,) integer codes, any values.
         level: of the interval.
+        reduce_below: as `clustered_ratio`.
 
     Raises:
         ValueError: as `clustered_ratio`, for either.
     """
     totals = cluster_totals((*first, *second), cluster)
     kept = _in_a_rate(totals)
-    r0, z0 = _ratio(totals[0, kept], totals[1, kept])
-    r1, z1 = _ratio(totals[2, kept], totals[3, kept])
-    return from_cluster_influence(r1 - r0, z1 - z0, n=len(first[0]), level=level)
+    r0, e0 = _ratio(totals[0, kept], totals[1, kept])
+    r1, e1 = _ratio(totals[2, kept], totals[3, kept])
+    parts = RatioPart(-1.0, e0, totals[1, kept]), RatioPart(1.0, e1, totals[3, kept])
+    (z0, z1), df = influence_of(parts, reduce_below)
+    return _estimate(r1 - r0, z1 - z0, n=len(first[0]), level=level, df=df)
 
 
-def relative_change(first: Ratio, second: Ratio, cluster: IntArray, *, level: float = LEVEL) -> Estimate:
+def relative_change(
+    first: Ratio, second: Ratio, cluster: IntArray, *, level: float = LEVEL, reduce_below: int = FEW_CLUSTERS
+) -> Estimate:
     """The ratio of the second over that of the first, minus 1, on the same rows.
 
     Delta method; Fieller's interval where the baseline is noisy (t^2 se0^2 / r0^2 > 0.05), which is
@@ -177,6 +197,7 @@ def relative_change(first: Ratio, second: Ratio, cluster: IntArray, *, level: fl
         second: the same under the other policy.
         cluster: (n,) integer codes, any values.
         level: of the interval.
+        reduce_below: as `clustered_ratio`.
 
     Raises:
         ValueError: as `clustered_ratio`; or a baseline of 0, to which nothing is relative.
@@ -186,13 +207,17 @@ def relative_change(first: Ratio, second: Ratio, cluster: IntArray, *, level: fl
     """
     totals = cluster_totals((*first, *second), cluster)
     kept = _in_a_rate(totals)
-    r0, z0 = _ratio(totals[0, kept], totals[1, kept])
-    r1, z1 = _ratio(totals[2, kept], totals[3, kept])
+    r0, e0 = _ratio(totals[0, kept], totals[1, kept])
+    r1, e1 = _ratio(totals[2, kept], totals[3, kept])
     _check_baseline(r0)
     rho = r1 / r0
-    estimate = from_cluster_influence(rho - 1, (z1 - rho * z0) / r0, n=len(first[0]), level=level)
-    z0, z1 = z0 - z0.mean(), z1 - z1.mean()
-    scale = len(z0) / (len(z0) - 1)
+    parts = RatioPart(-rho / r0, e0, totals[1, kept]), RatioPart(1 / r0, e1, totals[3, kept])
+    (z0, z1), df = influence_of(parts, reduce_below)
+    estimate = _estimate(rho - 1, (z1 - rho * z0) / r0, n=len(first[0]), level=level, df=df)
+    scale = 1.0
+    if df is None:
+        z0, z1 = z0 - z0.mean(), z1 - z1.mean()
+        scale = len(z0) / (len(z0) - 1)
     # Not z @ z: BLAS splits long products by thread, and the last digits with them.
     covariance = (
         float(scale * (z0 * z0).sum()),
@@ -232,30 +257,6 @@ def relative_of(
     half = t_quantile(level, n_clusters - 1 if df is None else df) * error
     estimate = Estimate(rho - 1, error, rho - 1 - half, rho - 1 + half, level, n, n_clusters, df)
     return _fieller_where_noisy(estimate, values, covariance)
-
-
-def two_way_standard_error(influence: FloatArray, first: IntArray, second: IntArray) -> float:
-    """The standard error of a mean whose rows share users and, across users, posts.
-
-    V(first) + V(second) - V(first and second), and never less than the larger of the first two. The error
-    by user speaks of these posts, the two-way one of posts like these.
-
-    Args:
-        influence: (n,) per row, in units of the estimate; sums to 0.
-        first: (n,) integer codes, such as users.
-        second: (n,) integer codes, such as posts.
-
-    Raises:
-        ValueError: fewer than 2 clusters either way, lengths that differ, or values that are not finite.
-
-    Source: Cameron, Gelbach and Miller, Robust inference with multiway clustering, 2011, eq. 2.11.
-    """
-    codes = np.unique(second, return_inverse=True)[1]
-    both = np.unique(first, return_inverse=True)[1] * (int(codes.max(initial=0)) + 1) + codes
-    by_first, by_second, by_both = (
-        from_influence(0.0, influence, part).standard_error ** 2 for part in (first, second, both)
-    )
-    return float(np.sqrt(max(by_first + by_second - by_both, by_first, by_second)))
 
 
 def cluster_totals(columns: tuple[FloatArray, ...], cluster: IntArray) -> FloatArray:
@@ -317,10 +318,18 @@ def _in_a_rate(totals: FloatArray) -> BoolArray:
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> tuple[float, FloatArray]:
-    """The ratio of the sums, and per cluster (G,) what it adds to the error."""
-    total = denominator.sum()
-    ratio = numerator.sum() / total
-    return float(ratio), (numerator - ratio * denominator) / total
+    """The ratio of the sums, and per cluster (G,) what is left of the numerator."""
+    ratio = numerator.sum() / denominator.sum()
+    return float(ratio), numerator - ratio * denominator
+
+
+def _estimate(value: float, influence: FloatArray, *, n: int, level: float, df: float | None) -> Estimate:
+    """An estimate from `influence_of`: plain without degrees of freedom, bias-reduced with them."""
+    if df is None:
+        return from_cluster_influence(value, influence, n=n, level=level)
+    error = float(np.sqrt((influence * influence).sum()))
+    half = t_quantile(level, df) * error
+    return Estimate(value, error, value - half, value + half, level, n, len(influence), df)
 
 
 def _fieller_where_noisy(
@@ -333,21 +342,3 @@ def _fieller_where_noisy(
         return estimate
     low, high = fieller(values, covariance, t)
     return replace(estimate, low=low, high=high, is_fieller=True)
-
-
-def fieller(
-    values: tuple[float, float], covariance: tuple[float, float, float], t: float
-) -> tuple[float, float]:
-    """The relative changes that the data do not contradict; -inf, inf where that set has no end.
-
-    Args:
-        values: baseline and other.
-        covariance: variance of the baseline, covariance, variance of the other.
-        t: quantile, in standard errors.
-    """
-    (r0, r1), (v00, v01, v11) = values, covariance
-    a, b, c = r0**2 - t**2 * v00, r0 * r1 - t**2 * v01, r1**2 - t**2 * v11
-    if a <= 0:
-        return -np.inf, np.inf
-    half = np.sqrt(max(b**2 - a * c, 0.0))
-    return float((b - half) / a - 1), float((b + half) / a - 1)

@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eval.audit_feed import feed_audit
+from eval.audit_findings import AuditRow
+from eval.audit_labels import HumanLabels
 from eval.concentration import Concentration, Publishers, concentrations, publishers
 from eval.decision import Gate
 from eval.diagnostics import Diagnostics, diagnose
@@ -52,6 +55,7 @@ class Context:
         measured_with: the classifier that measured; None takes it from the outcomes.
         margins: how much of the activity may be lost; None takes those that are shipped.
         planned_margins: the digest of the margins as planned before the result was read.
+        labels: what people said of a sample of the posts.
     """
 
     data: str = ""
@@ -60,6 +64,7 @@ class Context:
     measured_with: str | None = None
     margins: Margins | None = None
     planned_margins: str | None = None
+    labels: HumanLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Comparison:
         guardrails: a verdict on each activity outcome that has a margin.
         amplifications: harm against other orders of the same candidates.
         topics: whether harm about a topic went, or the topic.
+        audits: exposures corrected by what people said of a sample; () without labels.
         concentrations, publishers: on whom harm and views fall; None where the feed has no publishers.
         margins: what the guardrails were held to.
         mixes: each exposure split by segment.
@@ -94,6 +100,7 @@ class Comparison:
     guardrails: tuple[Guardrail, ...]
     amplifications: tuple[Amplification, ...]
     topics: tuple[TopicFinding, ...]
+    audits: tuple[AuditRow, ...]
     concentrations: tuple[Concentration, ...]
     publishers: Publishers | None
     margins: Margins
@@ -125,6 +132,11 @@ class Comparison:
         """The verdict on an activity outcome; None where it has no margin."""
         key = (metric, model or self.browsing[0])
         return next((g for g in self.guardrails if (g.metric, g.browsing) == key), None)
+
+    def audit(self, metric: str, model: str | None = None) -> AuditRow | None:
+        """The exposure corrected by labels of people; None where it has none."""
+        key = (metric, model or self.browsing[0], "prediction-powered")
+        return next((a for a in self.audits if (a.metric, a.browsing, a.method) == key), None)
 
     @property
     def gate(self) -> Gate:
@@ -174,8 +186,8 @@ def compare(
         context: see `Context`.
 
     Raises:
-        ValueError: the rankings are not of the same feed, an outcome comes twice or has another length, or a
-            browsing model is unknown.
+        ValueError: the rankings are not of the same feed, an outcome comes twice or has another length, a
+            browsing model is unknown, or labels are of no post or of no harm that is compared.
     """
     feed = same_feed(original, treatment)
     check_outcomes(outcomes, feed.n)
@@ -199,6 +211,9 @@ def compare(
         topics=topic_findings(
             seen, outcomes, offsets=feed.offsets, cluster=codes, agreed=agreed, same_order=same
         ),
+        audits=feed_audit(feed, seen, outcomes, context.labels, cluster=codes, same_order=same)
+        if context.labels is not None
+        else (),
         concentrations=concentrations(feed, seen[models[0]], outcomes),
         publishers=publishers(feed, seen[models[0]]),
         margins=agreed,

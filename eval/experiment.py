@@ -1,33 +1,25 @@
 """`read_out(users, metrics)`: what an online experiment found, cut by cut.
 
 The sizes of the arms come first: a cut whose sizes are wrong is REFUSED and has no effect at all. Rows of a
-user and day are summed to users before (`totals_by_user`): users were randomised, not days.
+user and day are summed to users before (`totals_by_user`): users were randomised, not days. Where whole
+countries or communities were, say so in `Users.cluster`: every error is then by cluster.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from eval.arms import (
-    IMBALANCE,
-    ArmMeans,
-    Covariate,
-    adjusted,
-    arm_means,
-    balance_p,
-    check_until,
-    difference,
-    p_of_no_difference,
-    relative_difference,
-)
-from eval.clustered import LEVEL, Estimate
-from eval.sample_ratio import EVERYONE, OVERALL_P, RatioTest, sample_ratios, segment_codes
-from eval.trigger import diluted_means
+from eval.arms import Covariate, check_until
+from eval.clustered import LEVEL
+from eval.effects import Compared, Effect, leaking, measured, measured_alike, too_few, unbalanced, winsorised
+from eval.quantiles import clustered_quantile, quantile_difference, quantile_ratio
+from eval.randomised_clusters import ClusterTrial, arms_of_clusters, cluster_trial
+from eval.sample_ratio import EVERYONE, RatioTest, sample_ratios, segment_codes
 from reranker.columns import BoolArray, FloatArray, IntArray, StringColumn
 
-CAP_AT = 0.999  # of the users of both arms together
+MOST_TIED = 0.05  # share of rows at a quantile itself, above which the share beyond it says more
 Population = Literal["everyone", "triggered", "diluted"]
 
 
@@ -42,6 +34,7 @@ class Users:
         assigned_at: (n,) time of assignment, in the unit of the covariates' times.
         cuts: name to a column of n, known before the assignment, such as "country".
         triggered: (n,) who met the change, or would have in the control; None where all did.
+        cluster: (n,) codes of what was randomised, such as countries; None where users were.
     """
 
     arm: IntArray
@@ -50,6 +43,7 @@ class Users:
     assigned_at: FloatArray
     cuts: Mapping[str, StringColumn] = field(default_factory=dict)
     triggered: BoolArray | None = None
+    cluster: IntArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.arm)
@@ -57,6 +51,7 @@ class Users:
             raise ValueError(f"shares: expected one for each of 2 or more arms, got {self.shares}")
         lengths = {"assigned_at": len(self.assigned_at)} | {k: len(v.codes) for k, v in self.cuts.items()}
         lengths |= {} if self.triggered is None else {"triggered": len(self.triggered)}
+        lengths |= {} if self.cluster is None else {"cluster": len(self.cluster)}
         for name, length in lengths.items():
             if length != n:
                 raise ValueError(f"{name}: expected {n} users, got {length}")
@@ -79,22 +74,21 @@ class Metric:
     covariates: tuple[Covariate, ...] = ()
 
 
-@dataclass(frozen=True)
-class Effect:
-    """Two arms and their difference.
+@dataclass(frozen=True, eq=False)
+class QuantileMetric:
+    """Values whose quantiles are compared: rows of users, such as loading times, or totals, one per user.
 
     Attributes:
-        control, treatment: the values.
-        difference: treatment minus control.
-        relative: treatment over control, minus 1; None where the control is 0.
-        p: two-sided, of no difference. A large one is no evidence that nothing changed.
+        name: such as "harm_views".
+        values: (rows,).
+        user: (rows,) the user of each, from 0; `np.arange(n)` for totals.
+        at: such as 0.5 and 0.99.
     """
 
-    control: float
-    treatment: float
-    difference: Estimate
-    relative: Estimate | None
-    p: float
+    name: str
+    values: FloatArray
+    user: IntArray
+    at: tuple[float, ...] = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -106,10 +100,13 @@ class Readout:
         population: "everyone" as assigned (intention to treat); "triggered" alone; "diluted", the triggered
             effect as a change of everyone.
         status: "REFUSED" where there is no effect, with `reason`.
+        n_control, n_treatment: users.
         raw: as measured.
         winsorised: with the largest users capped; None where nothing exceeded a cap.
         adjusted: by the covariates; None without, or where one was unbalanced (see `reason`).
-        n_control, n_treatment: users.
+        beyond: of a quantile, the share of rows above the quantile of both arms together; else None.
+        trial: where clusters were randomised, the pooled t test with G - 2 degrees of freedom and the
+            permutation test; else None.
     """
 
     metric: str
@@ -119,11 +116,13 @@ class Readout:
     population: Population
     status: Literal["IDENTIFIED", "REFUSED"]
     reason: str
-    raw: Effect | None
-    winsorised: Effect | None
-    adjusted: Effect | None
     n_control: int
     n_treatment: int
+    raw: Effect | None = None
+    winsorised: Effect | None = None
+    adjusted: Effect | None = None
+    beyond: Effect | None = None
+    trial: ClusterTrial | None = None
 
 
 @dataclass(frozen=True)
@@ -134,20 +133,30 @@ class Experiment:
     readouts: tuple[Readout, ...]
 
 
-def read_out(users: Users, metrics: Sequence[Metric], *, level: float = LEVEL) -> Experiment:
+def read_out(
+    users: Users, metrics: Sequence[Metric | QuantileMetric], *, level: float = LEVEL, seed: int = 0
+) -> Experiment:
     """Every metric of every arm against the control, for everyone, the triggered and each segment.
+
+    Where clusters were randomised, their sizes are tested instead of those of the arms' users, and no effect
+    is diluted.
 
     Args:
         users: who was assigned to what.
-        metrics: their totals.
+        metrics: their totals, or values whose quantiles are compared.
         level: of the intervals.
+        seed: of permutations, where there are too many to go through.
 
     Raises:
-        ValueError: totals that are not finite or have another length, or a covariate from after assignment.
+        ValueError: totals that are not finite or have another length, a covariate from after assignment, or
+            a cluster in two arms.
     """
     for metric in metrics:
         _check_metric(metric, users)
-    tests = sample_ratios(users.arm, users.shares, users.cuts, triggered=users.triggered)
+    if users.cluster is None:
+        tests = sample_ratios(users.arm, users.shares, users.cuts, triggered=users.triggered)
+    else:
+        tests = sample_ratios(arms_of_clusters(users.arm, users.cluster), users.shares)
     blocked = {(test.cut, test.segment): test for test in tests if test.blocked}
     readouts = []
     for cut, segment, members in _segments(users):
@@ -155,9 +164,12 @@ def read_out(users: Users, metrics: Sequence[Metric], *, level: float = LEVEL) -
         for population in _populations(users, cut):
             found = block or (blocked.get(("triggered", "triggered")) if population != "everyone" else None)
             for arm in range(1, len(users.arm_names)):
-                compared = members & ((users.arm == 0) | (users.arm == arm))
+                rows = np.flatnonzero(members & ((users.arm == 0) | (users.arm == arm)))
+                if population == "triggered" and users.triggered is not None:
+                    rows = rows[users.triggered[rows]]
                 where = (users.arm_names[arm], cut, segment, population)
-                readouts += [_readout(users, m, compared, where, (found, level)) for m in metrics]
+                for metric in metrics:
+                    readouts += _readouts(_Cell(users, rows, where, found, level, seed), metric)
     return Experiment(tests, tuple(readouts))
 
 
@@ -177,108 +189,116 @@ def totals_by_user(values: FloatArray, user: IntArray, n_users: int) -> FloatArr
     return np.asarray(np.bincount(user, weights=values, minlength=n_users), dtype=np.float64)
 
 
-def winsorised(
-    numerator: FloatArray, denominator: FloatArray | None, *, at: float = CAP_AT
-) -> tuple[FloatArray, FloatArray | None]:
-    """Totals with the largest capped: numerator and denominator alike, over the same users of both arms.
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """What is compared: rows of the users in it, and what a readout says of where it is."""
 
-    Args:
-        numerator: (n,) totals of the users of both arms.
-        denominator: (n,) or None; users without one set no cap.
-        at: quantile of the cap.
-    """
-    if denominator is None:
-        return np.minimum(numerator, np.quantile(numerator, at)), None
-    counted = denominator > 0
-    if not counted.any():
-        return numerator, denominator
-    caps = np.quantile(numerator[counted], at), np.quantile(denominator[counted], at)
-    return np.minimum(numerator, caps[0]), np.minimum(denominator, caps[1])
+    users: Users
+    rows: IntArray
+    where: tuple[str, str, str, Population]
+    block: RatioTest | None
+    level: float
+    seed: int
 
-
-def effect(means: ArmMeans, *, level: float = LEVEL) -> Effect:
-    """The difference and the relative effect of two arms."""
-    absolute = difference(means, level=level)
-    relative = relative_difference(means, level=level) if means.values[0] != 0 else None
-    return Effect(*means.values, absolute, relative, p_of_no_difference(absolute))
-
-
-def _readout(
-    users: Users,
-    metric: Metric,
-    compared: BoolArray,
-    where: tuple[str, str, str, Population],
-    context: tuple[RatioTest | None, float],
-) -> Readout:
-    (block, level), (arm, cut, segment, population) = context, where
-    rows = np.flatnonzero(compared)
-    if population == "triggered" and users.triggered is not None:
-        rows = rows[users.triggered[rows]]
-    treated = users.arm[rows] > 0
-    sizes = int((~treated).sum()), int(treated.sum())
-
-    def refused(reason: str) -> Readout:
-        return Readout(metric.name, *where, "REFUSED", reason, None, None, None, *sizes)
-
-    if block is not None:
-        return refused(
-            f"the arms of {block.cut} {block.segment} have sizes {block.counts}, not the planned ones"
+    @property
+    def compared(self) -> Compared:
+        users, rows = self.users, self.rows
+        diluted = users.triggered is not None and self.where[-1] == "diluted"
+        return Compared(
+            treated=users.arm[rows] > 0,
+            level=self.level,
+            triggered=users.triggered[rows] if diluted and users.triggered is not None else None,
+            cluster=None if users.cluster is None else users.cluster[rows],
         )
+
+    def refused(self, name: str, reason: str) -> Readout:
+        """A readout without effects, which `replace` may give it."""
+        n_treatment = int((self.users.arm[self.rows] > 0).sum())
+        return Readout(name, *self.where, "REFUSED", reason, len(self.rows) - n_treatment, n_treatment)
+
+
+def _readouts(cell: _Cell, metric: Metric | QuantileMetric) -> list[Readout]:
+    """One readout of a metric, or one per quantile."""
+    if isinstance(metric, Metric):
+        return [_readout(cell, metric)]
+    if cell.where[-1] == "diluted":  # the quantile of a mixture is no mixture of quantiles
+        return []
+    return _quantile_readouts(cell, metric)
+
+
+def _blocked(cell: _Cell) -> str:
+    if cell.block is None:
+        return ""
+    block = cell.block
+    return f"the arms of {block.cut} {block.segment} have sizes {block.counts}, not the planned ones"
+
+
+def _readout(cell: _Cell, metric: Metric) -> Readout:
+    rows, compared = cell.rows, cell.compared
     above = metric.numerator[rows]
     below = None if metric.denominator is None else metric.denominator[rows]
-    triggered = users.triggered[rows] if population == "diluted" and users.triggered is not None else None
-    reason = _too_few(treated, triggered, below) or _leaking(treated, triggered, above, below)
+    reason = _blocked(cell) or too_few(compared, below) or leaking(compared, above, below)
     if reason:
-        return refused(reason)
-    raw = _means(treated, triggered, above, below)
+        return cell.refused(metric.name, reason)
     capped = winsorised(above, below)
     pairs = zip((above, below), capped, strict=True)
     same = all(was is None or now is None or np.array_equal(was, now) for was, now in pairs)
     covariates = tuple(Covariate(c.name, c.values[rows], c.until[rows]) for c in metric.covariates)
-    unbalanced = [c.name for c in covariates if balance_p(c, treated) < IMBALANCE]
-    better = None
-    if covariates and not unbalanced:
-        better = effect(adjusted(raw, covariates, users.assigned_at[rows]), level=level)
-    return Readout(
-        metric.name,
-        arm,
-        cut,
-        segment,
-        population,
-        "IDENTIFIED",
-        f"not adjusted: the arms differed before in {', '.join(unbalanced)}" if unbalanced else "",
-        effect(raw, level=level),
-        None if same else effect(_means(treated, triggered, *capped), level=level),
-        better,
-        *sizes,
+    differ = unbalanced(compared, covariates)
+    better = trial = None
+    if covariates and not differ:
+        better = measured_alike(compared, (above, below), covariates, cell.users.assigned_at[rows])
+    if compared.cluster is not None:
+        under = np.ones(len(above)) if below is None else below
+        trial = cluster_trial(
+            compared.treated, above, under, compared.cluster, seed=cell.seed, level=cell.level
+        )
+    note = f"not adjusted: the arms differed before in {', '.join(differ)}" if differ else ""
+    return replace(
+        cell.refused(metric.name, note),
+        status="IDENTIFIED",
+        raw=measured(compared, above, below),
+        winsorised=None if same else measured(compared, *capped),
+        adjusted=better,
+        trial=trial,
     )
 
 
-def _means(
-    treated: BoolArray, triggered: BoolArray | None, above: FloatArray, below: FloatArray | None
-) -> ArmMeans:
-    if triggered is None:
-        return arm_means(treated, above, below)
-    return diluted_means(treated, triggered, above, below)
-
-
-def _too_few(treated: BoolArray, triggered: BoolArray | None, below: FloatArray | None) -> str:
-    counted = np.ones(len(treated), dtype=bool) if below is None else below > 0
-    counted = counted if triggered is None else counted & triggered
-    fewest = min(int((counted & treated).sum()), int((counted & ~treated).sum()))
-    return "" if fewest >= 2 else f"an arm has {fewest} users to measure, at least 2 are needed"
-
-
-def _leaking(
-    treated: BoolArray, triggered: BoolArray | None, above: FloatArray, below: FloatArray | None
-) -> str:
-    """Why dilution does not hold: the users who never met the change differ between the arms."""
-    rest = np.zeros(len(treated), dtype=bool) if triggered is None else ~triggered
-    below_rest = None if below is None else below[rest]
-    if _too_few(treated[rest], None, below_rest):
-        return ""
-    p = p_of_no_difference(difference(arm_means(treated[rest], above[rest], below_rest)))
-    return f"users who never met the change differ between the arms, p = {p:.2g}" if p < OVERALL_P else ""
+def _quantile_readouts(cell: _Cell, metric: QuantileMetric) -> list[Readout]:
+    """One readout per quantile: where it is in either arm, and how many are beyond that of both together."""
+    n_users = len(cell.users.arm)
+    member = np.zeros(n_users, dtype=bool)
+    member[cell.rows] = True
+    kept = member[metric.user]
+    user, values = metric.user[kept], metric.values[kept]
+    cluster = user if cell.users.cluster is None else cell.users.cluster[user]
+    treated, compared = cell.users.arm[user] > 0, cell.compared
+    n_rows = np.bincount(user, minlength=n_users)[cell.rows].astype(np.float64)
+    reason = _blocked(cell) or too_few(compared, n_rows)
+    made = []
+    for at in metric.at:
+        name = f"{metric.name} p{100 * at:g}"
+        if reason:
+            made.append(cell.refused(name, reason))
+            continue
+        first, second = (
+            clustered_quantile(values[side], cluster[side], at, level=cell.level)
+            for side in (~treated, treated)
+        )
+        difference = quantile_difference(first, second, level=cell.level)
+        if not np.isfinite(difference.standard_error):
+            made.append(cell.refused(name, f"too little data at either end of quantile {at:g}"))
+            continue
+        pooled = np.quantile(values, at, method="inverted_cdf")
+        n_beyond = np.bincount(user[values > pooled], minlength=n_users)[cell.rows]
+        beyond = measured(compared, n_beyond.astype(np.float64), n_rows)
+        ratio = quantile_ratio(first, second, level=cell.level)
+        tied = max(first.tied, second.tied)
+        note = f"{tied:.0%} of an arm have exactly this value: see the share beyond it"
+        raw = Effect(first.value, second.value, difference, ratio, beyond.p)
+        found = cell.refused(name, note if tied > MOST_TIED else "")
+        made.append(replace(found, status="IDENTIFIED", raw=raw, beyond=beyond))
+    return made
 
 
 def _segments(users: Users) -> Iterator[tuple[str, str, BoolArray]]:
@@ -290,15 +310,23 @@ def _segments(users: Users) -> Iterator[tuple[str, str, BoolArray]]:
 
 
 def _populations(users: Users, cut: str) -> tuple[Population, ...]:
-    return (
-        ("everyone", "triggered", "diluted")
-        if users.triggered is not None and cut == EVERYONE
-        else ("everyone",)
-    )
+    if users.triggered is None or cut != EVERYONE:
+        return ("everyone",)
+    return ("everyone", "triggered", "diluted") if users.cluster is None else ("everyone", "triggered")
 
 
-def _check_metric(metric: Metric, users: Users) -> None:
+def _check_metric(metric: Metric | QuantileMetric, users: Users) -> None:
     n = len(users.arm)
+    if isinstance(metric, QuantileMetric):
+        if len(metric.values) != len(metric.user):
+            raise ValueError(f"{metric.name}: expected {len(metric.values)} users, got {len(metric.user)}")
+        if len(metric.user) and not 0 <= metric.user.min() <= metric.user.max() < n:
+            got = f"{metric.user.min()} to {metric.user.max()}"
+            raise ValueError(f"{metric.name}: user: expected 0 to {n - 1}, got {got}")
+        if not np.isfinite(metric.values).all():
+            wrong = metric.values[~np.isfinite(metric.values)][0]
+            raise ValueError(f"{metric.name}: expected finite numbers, got {wrong}")
+        return
     columns = {"numerator": metric.numerator} | {c.name: c.values for c in metric.covariates}
     columns |= {} if metric.denominator is None else {"denominator": metric.denominator}
     for name, column in columns.items():

@@ -6,6 +6,7 @@ The word for "nothing happened" is written by `eval.decision.in_words` alone, fo
 from collections.abc import Sequence
 
 from eval import decision
+from eval.audit_words import audit_sentences, label_facts
 from eval.comparison import Comparison
 from eval.decision import Decision, Verdict
 from eval.guardrails import Guardrail
@@ -149,6 +150,32 @@ def _topic_sentence(found: TopicFinding, comparison: Comparison) -> Sentence:
     )
 
 
+def audited(comparison: Comparison) -> list[Sentence]:
+    """What labels by people say in the main browsing model."""
+    return audit_sentences([row for row in comparison.audits if row.browsing == comparison.browsing[0]])
+
+
+def own_ruler_text(comparison: Comparison) -> str:
+    """The warning that the demoter measures its own work, and what to read instead."""
+    known = [name for name in comparison.own_ruler if (row := comparison.audit(name)) and row.change]
+    text = (
+        f"The classifier or ratings that demoted also measure {_names(comparison.own_ruler)}. Demotion "
+        "lowers its own estimate by construction, so these figures overstate the effect; "
+    )
+    if set(known) == set(comparison.own_ruler):
+        return f"{text}read the figures corrected by labels instead."
+    if known:
+        text += f"for {_names(known)} read the figure corrected by labels instead; for the others "
+    return (
+        f"{text}an independent measure is needed: label a sample of the posts that the two policies show "
+        "differently (eval.audit_design draws it) and give it to --audit-labels."
+    )
+
+
+def _names(metrics: Sequence[str]) -> str:
+    return ", ".join(in_words(name) for name in metrics)
+
+
 def gate_notes(comparison: Comparison) -> list[Sentence]:
     """Which guardrails a replay leaves open."""
     if not comparison.guardrails:
@@ -173,7 +200,9 @@ def who_measured(comparison: Comparison) -> Sentence:
     text = f"Demoted by: {demoted or 'no classifier'}. Measured by: {measured or 'no classifier'}"
     if observed:
         text += f"; not by a classifier: {', '.join(observed)}"
-    if measured and not comparison.own_ruler:
+    if comparison.context.labels is not None:
+        text += f"; and by people, {label_facts(comparison.context.labels)}"
+    elif measured and not comparison.own_ruler:
         text += ". Its errors are in these figures; a labelled sample (eval.audit_sample) takes them out"
     return Sentence("note", f"{text}.")
 

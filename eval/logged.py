@@ -8,96 +8,30 @@ would stand where, is beside it and needs no propensities.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 
 import numpy as np
 
+from eval.audit_findings import check_harms
 from eval.browsing import Status
-from eval.clustered import LEVEL
+from eval.logged_audit import logged_audit
+from eval.logged_comparison import LoggedComparison, LoggedContext, LoggedSettings
+from eval.logged_exposure import exposure_rows
+from eval.logged_mixture import UNEVEN, Loggers, MixedLogs, loggers_of, uneven, uneven_segments
+from eval.logged_plan import DIMENSIONS, PartCounts, Plan
 from eval.logged_policy import LOGGER, LogPolicy, agrees_with_log, rank_log
+from eval.logged_request import RequestValues, joined_values
 from eval.logged_response import LogModel, Sample, fit_log_model, joined, sample_of
-from eval.logged_rows import LoggedRow, LogVerdict, exposure_rows, outcome_rows
-from eval.logged_values import Plan, RequestValues, joined_values, measure
+from eval.logged_rows import LogVerdict, in_families, outcome_rows
+from eval.logged_segments import segment_findings
+from eval.logged_values import measure
 from eval.margins import Margins, load_margins
-from eval.ope import SWITCH
+from eval.off_policy import Estimator
 from eval.overlap import Limits, Served
 from eval.support import MENDED_BY, WRONG, SupportReport, gate
 from reranker.columns import FeedError, IntArray
 from reranker.exploration import request_keys
 from reranker.impressions import ImpressionLog
-
-N_DRAWS = 32
-
-
-@dataclass(frozen=True)
-class LoggedSettings:
-    """How a comparison is made; all of it is in its digest.
-
-    Attributes:
-        level: of the intervals.
-        switch: weight from which the response model alone is trusted.
-        n_draws: slates per policy and request that the model is averaged over.
-        seed: of the draws and of the folds.
-        limits: of the gate.
-    """
-
-    level: float = LEVEL
-    switch: float = SWITCH
-    n_draws: int = N_DRAWS
-    seed: int = 0
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        if self.n_draws < 2:
-            raise ValueError(f"n_draws: expected at least 2, got {self.n_draws}")
-
-
-@dataclass(frozen=True)
-class LoggedComparison:
-    """Everything that was found.
-
-    Attributes:
-        original, treatment: the policies.
-        settings: how it was made.
-        served_by: which of the two served the log: "original", "treatment", "both" or "neither".
-        rows: one per metric and level.
-        gates: of the original and the treatment.
-        status: of estimates by weights.
-        reasons, remedy, needed_users: of both gates together.
-        n_requests, n_users: in the log.
-        n_unknown: requests of which not all that both policies would rank was logged.
-        margins: of the activity.
-        banner: where the margins are not those of the plan.
-        digest: sha256 of policies, settings and margins.
-    """
-
-    original: LogPolicy
-    treatment: LogPolicy
-    settings: LoggedSettings
-    served_by: str
-    rows: tuple[LoggedRow, ...]
-    gates: tuple[SupportReport, SupportReport]
-    status: Status
-    reasons: tuple[str, ...]
-    remedy: str
-    needed_users: int | None
-    n_requests: int
-    n_users: int
-    n_unknown: int
-    margins: Margins
-    banner: str
-    digest: str
-
-    def row(self, metric: str, level: str = "L1") -> LoggedRow:
-        """The row of a metric.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for row in self.rows:
-            if (row.metric, row.level) == (metric, level):
-                return row
-        raise KeyError(f"{metric} at {level}")
 
 
 def compare_logged(
@@ -106,42 +40,56 @@ def compare_logged(
     treatment: LogPolicy,
     *,
     settings: LoggedSettings | None = None,
-    margins: Margins | None = None,
-    planned_digest: str | None = None,
+    context: LoggedContext | None = None,
 ) -> LoggedComparison:
     """What a treatment would have changed against an original, from the log of either or of a third.
 
     Args:
-        logs: batches, gone through twice; of an iterator all batches are held.
-        original: the baseline.
+        logs: batches, gone through twice, and once more for a mixture; of an iterator all batches are held.
+        original: the policy in force; "logger" stands for whatever served, of a mixture for all of it.
         treatment: the other policy.
         settings: see `LoggedSettings`.
-        margins: of the activity; None for those shipped.
-        planned_digest: the digest of the margins as planned, before the result was read.
+        context: see `LoggedContext`.
 
     Raises:
-        FeedError: no requests, a request twice, or a column that a policy ranks by was not logged.
+        FeedError: no requests, a request twice, a column that a policy ranks by or a dimension that was asked
+            for was not logged, or as `loggers_of`.
+        ValueError: labels of no post or no harm of the log.
         ModuleNotFoundError: views were logged, and scikit-learn is not installed.
 
     Source: Jeunen and Ustimenko, Delta-OPE: off-policy estimation with pairs of policies, 2024 (the paired
     difference); estimators as `eval.ope`.
     """
-    settings, agreed = settings or LoggedSettings(), margins or load_margins()
+    settings, context = settings or LoggedSettings(), context or LoggedContext()
+    agreed = context.margins or load_margins()
     batches = list(logs) if iter(logs) is logs else logs
-    plan, served_by, sample = _scan(batches, (original, treatment), settings)
+    loggers = None if context.mixture is None else loggers_of(batches, context.mixture)
+    if loggers is not None:
+        loggers.check_targets((original, treatment))
+    weighed = batches if loggers is None else MixedLogs(batches, loggers)
+    plan, served_by, sample = _scan(weighed, (original, treatment), settings, context)
     model = _fitted(sample, settings.seed)
     made_by = tuple(
         LogPolicy(LOGGER, None) if serves else policy
         for policy, serves in zip((original, treatment), served_by, strict=True)
     )
     pair = (made_by[0], made_by[1])
-    values = joined_values(measure(log, pair, model, plan) for log in batches if log.n)
+    values = joined_values(_measured(log, pair, model, plan, loggers) for log in batches if log.n)
     _refuse_twice(values)
     same = pair[0].digest == pair[1].digest
-    found = tuple(_gate(values, p, settings.limits) for p in (0, 1))
-    gates = (found[0], found[1])
+    estimator: Estimator = "switch_dr" if model is not None else "rips"
+    gates = _gates(values, settings.limits, estimator, settings.switch)
     status, reasons = _status(gates, has_model=model is not None)
+    unlike = "" if loggers is None else uneven(uneven_segments(values.arm, values.segment, values.user))
+    if unlike:
+        status, reasons = "REFUSED", (UNEVEN, *reasons)
     verdict = LogVerdict(status, reasons, _cautions(gates), same)
+
+    def gated(part: RequestValues, limits: Limits) -> tuple[tuple[SupportReport, SupportReport], LogVerdict]:
+        found = _gates(part, limits, estimator, settings.switch)
+        own = _status(found, has_model=model is not None)
+        return found, LogVerdict(*own, _cautions(found), same)
+
     rows = (
         *outcome_rows(values, plan, verdict, agreed, settings.level),
         *exposure_rows(values, plan, ("cascade", "position") if model is not None else ("rbp", "log2")),
@@ -150,35 +98,71 @@ def compare_logged(
         original=original,
         treatment=treatment,
         settings=settings,
+        context=context,
         served_by={(True, True): "both", (True, False): "original", (False, True): "treatment"}.get(
             served_by, "neither"
         ),
-        rows=rows,
+        loggers=loggers,
+        rows=in_families(rows, settings.level),
+        segments=segment_findings(
+            values, plan, verdict, agreed, limits=settings.limits, gates=gated, level=settings.level
+        ),
+        audits=logged_audit(values, plan, verdict, context.labels, level=settings.level)
+        if context.labels is not None
+        else (),
         gates=gates,
         status=status,
         reasons=reasons,
-        remedy="; ".join(dict.fromkeys(one.remedy for one in gates if one.remedy)),
+        remedy="; ".join(dict.fromkeys((*([EACH_ITS_OWN] if unlike else []), *_remedies(gates)))),
         needed_users=max((one.needed_users for one in gates if one.needed_users is not None), default=None),
+        uneven=unlike,
         n_requests=len(values.user),
         n_users=len(np.unique(values.user)),
         n_unknown=int((~values.both_known).sum()),
         margins=agreed,
-        banner=agreed.banner(planned_digest),
-        digest=_digest(original, treatment, settings, agreed),
+        banner=agreed.banner(context.planned_margins),
+        digest=_digest((original, treatment), settings, context, agreed),
     )
 
 
+EACH_ITS_OWN = "leave --mixture out, so that each request is weighed by its own logger"
+
+
+def _remedies(gates: tuple[SupportReport, SupportReport]) -> list[str]:
+    return [one.remedy for one in gates if one.remedy]
+
+
+def _measured(
+    log: ImpressionLog,
+    pair: tuple[LogPolicy, LogPolicy],
+    model: LogModel | None,
+    plan: Plan,
+    loggers: Loggers | None,
+) -> RequestValues:
+    """What a batch says, with the propensities of the mixture where there is one."""
+    if loggers is None:
+        return measure(log, pair, model, plan)
+    mixed = loggers.mixed(log)
+    found = measure(mixed, pair, model, plan)
+    return replace(found, expected_step=loggers.expected_steps(log, mixed), arm=loggers.arms(log))
+
+
 def _scan(
-    batches: Iterable[ImpressionLog], policies: tuple[LogPolicy, LogPolicy], settings: LoggedSettings
+    batches: Iterable[ImpressionLog],
+    policies: tuple[LogPolicy, LogPolicy],
+    settings: LoggedSettings,
+    context: LoggedContext,
 ) -> tuple[Plan, tuple[bool, bool], list[Sample]]:
     """What all batches have, whether each policy is the logger, and the slots that models are fitted on."""
     views, served_by = True, [True, True]
     harms: set[str] | None = None
     actions: set[str] | None = None
     samples: list[Sample] = []
+    counts = PartCounts(DIMENSIONS if settings.segments is None else settings.segments)
     for log in batches:
         if not log.n:
             continue
+        counts.add(log)
         views &= log.viewed is not None
         harms = set(log.harm) if harms is None else harms & set(log.harm)
         actions = set(log.action) if actions is None else actions & set(log.action)
@@ -194,7 +178,10 @@ def _scan(
     plan = Plan(
         views, tuple(sorted(harms)) if views else (), tuple(sorted(actions)),
         settings.switch, settings.n_draws, settings.seed,
+        parts=counts.parts(asked_for=settings.segments is not None), posts=context.labels is not None,
     )  # fmt: skip
+    if context.labels is not None:
+        check_harms(context.labels, plan.harms)
     return plan, (served_by[0], served_by[1]), samples if views else []
 
 
@@ -214,16 +201,26 @@ def _refuse_twice(values: RequestValues) -> None:
         raise FeedError(f"request_id: expected each request once, got {again.size} again")
 
 
-def _gate(values: RequestValues, p: int, limits: Limits) -> SupportReport:
-    served = Served(
-        log_logging=values.log_logging,
-        log_target=values.log_target[p],
-        slot_offsets=np.concatenate(([0], np.cumsum(values.n_slots))).astype(np.int64),
-        user=_codes(values.user),
-        unsupported=np.clip(values.unsupported_slot[p], 0.0, 1.0),
-        expected_log_step=values.expected_step,
+def _gates(
+    values: RequestValues, limits: Limits, estimator: Estimator, switch: float
+) -> tuple[SupportReport, SupportReport]:
+    first, second = (
+        gate(
+            Served(
+                log_logging=values.log_logging,
+                log_target=values.log_target[p],
+                slot_offsets=values.slot_offsets,
+                user=_codes(values.user),
+                unsupported=np.clip(values.unsupported_slot[p], 0.0, 1.0),
+                expected_log_step=values.expected_step,
+            ),
+            limits,
+            estimator=estimator,
+            switch=switch,
+        )
+        for p in (0, 1)
     )
-    return gate(served, limits)
+    return first, second
 
 
 def _codes(user: IntArray) -> IntArray:
@@ -249,6 +246,14 @@ def _cautions(gates: tuple[SupportReport, SupportReport]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(code for one in gates for code in one.cautions))
 
 
-def _digest(original: LogPolicy, treatment: LogPolicy, settings: LoggedSettings, agreed: Margins) -> str:
-    content = [original.as_dict(), treatment.as_dict(), asdict(settings), agreed.digest]
+def _digest(
+    policies: tuple[LogPolicy, LogPolicy], settings: LoggedSettings, context: LoggedContext, agreed: Margins
+) -> str:
+    content = {
+        "policies": [policy.as_dict() for policy in policies],
+        "settings": asdict(settings),
+        "margins": agreed.digest,
+        "labels": None if context.labels is None else context.labels.digest,
+        "mixture": None if context.mixture is None else context.mixture.as_dict(),
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A comparison on a log for people and for programs: sentences, a table's cells, and one JSON file.
+"""A comparison on a log for people and for programs: a page, a table's cells, and one JSON file.
 
 The same comparison gives the same bytes. A row that is refused has its reasons and no number.
 """
@@ -9,29 +9,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eval.clustered import LEVEL, Estimate
-from eval.decision import Verdict, in_words
-from eval.logged import LoggedComparison
+from eval.audit_findings import AuditRow
+from eval.audit_words import p_words
+from eval.clustered import Estimate
+from eval.decision import Gate, Verdict
+from eval.differing import Difference
+from eval.logged_comparison import LoggedComparison
+from eval.logged_page import render_logged
+from eval.logged_parts import MIN_USERS
 from eval.logged_policy import LogPolicy
 from eval.logged_rows import LoggedRow
+from eval.logged_segments import SegmentRow
+from eval.logged_words import row_title, sentences
+from eval.mix_change import MixRow
+from eval.report import label_content
+from eval.shrinkage import SCREEN_Q
 from eval.support import SupportReport
 from reranker.writing import atomic
 
 SCHEMA = 1
 NAME = "logged.json"
-CAUTIONS = {
-    "TAIL_CAUTION": "a few slates carry much of the weight, so the intervals may be somewhat narrow",
-    "RIPS_DISAGREES": "the estimate by weights alone is another: the model and the weights do not agree",
-    "SIPS_DISAGREES": "the estimate that assumes nothing of reading is another: people may look ahead",
-}
-HEADINGS = ("metric", "level", "original", "treatment", "change", "interval", "status", "decision")
-TITLES = {
-    "views": "posts viewed per request",
-    "positive_activity": "positive activity per request",
-    "all_activity": "all activity per request, angry reactions included",
-    "comments": "comments per request",
-    "reshares": "reshares per request",
-}
+PAGE = "logged.html"
+HEADINGS = (
+    "metric",
+    "level",
+    "original",
+    "treatment",
+    "change",
+    "interval",
+    "adjusted p",
+    "status",
+    "decision",
+)
 
 
 def as_json(found: LoggedComparison) -> dict[str, Any]:
@@ -43,6 +52,10 @@ def as_json(found: LoggedComparison) -> dict[str, Any]:
         "treatment": _policy(found.treatment),
         "settings": asdict(found.settings),
         "served_by": found.served_by,
+        "loggers": None if found.loggers is None else _loggers(found),
+        "loggers_uneven": found.uneven,
+        "models": {"demoted_by": list(found.demoted_by), "measured_by_the_demoter": list(found.own_ruler)},
+        "labels": None if found.context.labels is None else label_content(found.context.labels),
         "n_requests": found.n_requests,
         "n_users": found.n_users,
         "n_unknown_requests": found.n_unknown,
@@ -55,105 +68,48 @@ def as_json(found: LoggedComparison) -> dict[str, Any]:
         },
         "margins_digest": found.margins.digest,
         "margins_banner": found.banner,
+        "guardrails": _guardrails(found.guardrails),
         "rows": [_row(row, found) for row in found.rows],
+        "audits": [_audit(row, found) for row in found.audits],
+        "segments": {
+            "least_users": MIN_USERS,
+            "screen_q": SCREEN_Q,
+            "rows": [_segment(row, found) for row in found.segments.rows],
+            "differences": [_difference(one, found) for one in found.segments.differences],
+            "mixes": [_mix(one, found) for one in found.segments.mixes],
+        },
         "sentences": sentences(found),
     }
 
 
-def write_logged(found: LoggedComparison, directory: str | Path) -> Path:
-    """Writes `logged.json` into a directory, which is made where there is none; its path."""
-    path = Path(directory)
-    path.mkdir(exist_ok=True)
-    path /= NAME
-    with atomic(path) as temporary:
-        text = json.dumps(as_json(found), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-    return path
-
-
-def sentences(found: LoggedComparison) -> list[str]:
-    """What may be said, in plain words; none rests on a p-value."""
-    said = [_of_log(found)]
-    said += [
-        _of_harm(row, found.settings.level)
-        for row in found.rows
-        if "harm" in row.metric and row.low is not None
-    ]
-    if found.banner:
-        said.append(found.banner)
-    for row in found.rows:
-        title = TITLES.get(row.metric, row.metric).capitalize()
-        if len(row.verdicts) == 1:
-            said.append(in_words(title, row.verdicts[0]))
-        elif row.verdicts:
-            least, most = (in_words(name, one) for name, one in zip(_ENDS, row.verdicts, strict=True))
-            said.append(f"{title}, {row.decision} over what was not logged. {least} {most}")
-        if row.status == "REFUSED" and found.status != "REFUSED":
-            said.append(f"{_title(row)} ({row.level}): refused: {'; '.join(row.reasons)}.")
-        if row.model is not None and row.sensitivity is not None:
-            said.append(
-                f"{_title(row)}: a response model alone expects {row.model:+.4g}; predictions off by "
-                f"{row.sensitivity:.1%} where the policies differ could make that nothing."
-            )
-    codes = dict.fromkeys(code for row in found.rows for code in row.cautions)
-    return [*said, *(f"Caution ({code}): {CAUTIONS[code]}." for code in codes if code in CAUTIONS)]
-
-
-_ENDS = ("At the least", "At the most")
+def write_logged(found: LoggedComparison, directory: str | Path) -> tuple[Path, Path]:
+    """Writes `logged.json` and `logged.html` into a directory, made where there is none; their paths."""
+    folder = Path(directory)
+    folder.mkdir(exist_ok=True)
+    text = json.dumps(as_json(found), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    paths = folder / NAME, folder / PAGE
+    for path, content in zip(paths, (text + "\n", render_logged(found)), strict=True):
+        with atomic(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return paths
 
 
 def cells(row: LoggedRow) -> tuple[str, ...]:
-    """A row of the table: metric, level, original, treatment, change, interval, status, decision."""
+    """A row of the table, under `HEADINGS`; a decision is on activity, and a finding on harm."""
     change = None if row.change is None else row.change.value
     relative = "" if row.relative is None else f" ({100 * row.relative.value:+.2f}%)"
     interval = "" if row.low is None or row.high is None else f"{row.low:+.4g} to {row.high:+.4g}"
     return (
-        _title(row),
+        row_title(row),
         row.level,
         _number(row.original),
         _number(row.treatment),
         "" if change is None else f"{change:+.4g}{relative}",
         interval,
+        "" if row.p_adjusted is None else p_words(row.p_adjusted),
         row.status,
-        row.decision or "",
+        row.decision or row.finding or "",
     )
-
-
-def _of_log(found: LoggedComparison) -> str:
-    who = f"{found.n_requests:,} requests of {found.n_users:,} users"
-    details = [check.detail for gate in found.gates for check in gate.checks if not check.passed]
-    why = "; ".join(dict.fromkeys(details))
-    users = "" if found.needed_users is None else f" About {found.needed_users:,} such users would do."
-    mend = f" What would mend it: {found.remedy}.{users}" if found.remedy else ""
-    what = "what the treatment would have changed"
-    words = {
-        "IDENTIFIED": f"{who} identify {what}, one request at a time.",
-        "BOUNDED": f"{who} bound {what}: {why}.{mend}",
-        "MODEL_ONLY": f"{who} cannot say {what}, and only a response model can guess: {why}.{mend}",
-        "REFUSED": f"{who} cannot say {what}: {why}.{mend}",
-    }
-    return words[found.status]
-
-
-def _of_harm(row: LoggedRow, level: float) -> str:
-    """How much more or less harm, and over which requests that holds."""
-    held = f"{100 * (level if row.level == 'L1' else LEVEL):g}% interval {row.low:+.4g} to {row.high:+.4g}"
-    how = "where posts would stand" if row.level == "L0" else "as people would have read"
-    if row.change is None:
-        return f"{_title(row)}, {how}: between these ends whatever was not logged or scored: {held}."
-    relative = "" if row.relative is None else f" ({100 * row.relative.value:+.2f}%)"
-    model = " It depends on the browsing model." if row.status == "MODEL_ONLY" else ""
-    return f"{_title(row)}, {how}: {row.change.value:+.4g}{relative}, {held}.{model}"
-
-
-def _title(row: LoggedRow) -> str:
-    kind, _, label = row.metric.partition(".")
-    titles = {
-        "harm_views": f"{label} in what is viewed, per request",
-        "harm_prevalence": f"{label} per 1,000 views",
-        "action": f"{label} per request",
-    }
-    return TITLES.get(row.metric) or titles[kind]
 
 
 def _policy(policy: LogPolicy) -> dict[str, Any]:
@@ -197,6 +153,10 @@ def _row(row: LoggedRow, found: LoggedComparison) -> dict[str, Any]:
         "relative": _estimate(row.relative),
         "margin_of": row.margin_of,
         "decision": row.decision,
+        "family": row.family or None,
+        "p": _finite(row.p),
+        "p_adjusted": _finite(row.p_adjusted),
+        "finding": row.finding,
         "verdicts": [_verdict(verdict) for verdict in row.verdicts],
         "checks": {name: _estimate(check) for name, check in row.checks.items()},
         "bias_bound": _finite(row.bias_bound),
@@ -205,6 +165,91 @@ def _row(row: LoggedRow, found: LoggedComparison) -> dict[str, Any]:
         "n_requests": found.n_requests,
         "n_users": found.n_users,
         "config_digest": found.digest,
+    }
+
+
+def _part(found: LoggedComparison, n_users: int) -> dict[str, Any]:
+    """What stands beside every number."""
+    return {
+        "level": "L1",
+        "policy": found.treatment.name,
+        "baseline": found.original.name,
+        "n_users": n_users,
+        "config_digest": found.digest,
+    }
+
+
+def _segment(one: SegmentRow, found: LoggedComparison) -> dict[str, Any]:
+    return _part(found, one.n_users) | {
+        "dimension": one.dimension,
+        "segment": one.segment,
+        "metric": one.metric,
+        "scale": one.scale,
+        "method": one.row.method,
+        "status": one.row.status,
+        "reasons": list(one.row.reasons),
+        "cautions": list(one.row.cautions),
+        "insufficient": one.insufficient,
+        "original": _finite(one.row.original),
+        "treatment": _finite(one.row.treatment),
+        "estimate": _estimate(one.estimate),
+        "interval": None if one.low is None else [_finite(one.low), _finite(one.high)],
+        "shrunk": None if one.shrunk is None else [_finite(end) for end in one.shrunk],
+        "p_worse": _finite(one.p_worse),
+        "q": _finite(one.q),
+        "alarm": one.alarm,
+        "colour": one.colour,
+        "decision": one.row.decision,
+        "n_requests": one.n_requests,
+    }
+
+
+def _difference(one: Difference, found: LoggedComparison) -> dict[str, Any]:
+    return asdict(one) | _part(found, one.n_users) | {"differs": one.differs}
+
+
+def _mix(one: MixRow, found: LoggedComparison) -> dict[str, Any]:
+    return _part(found, one.n_users) | {
+        "dimension": one.dimension,
+        "metric": one.metric,
+        "status": found.status,
+        "within": _estimate(one.within),
+        "mix": _estimate(one.mix),
+    }
+
+
+def _audit(one: AuditRow, found: LoggedComparison) -> dict[str, Any]:
+    content = asdict(one) | {"change": _estimate(one.change), "relative": _estimate(one.relative)}
+    if one.represented is not None:
+        content["represented"] = {"share": one.represented.share, "z": _finite(one.represented.z)}
+    return content | _part(found, one.n_users) | {"unit": "per 1,000 views"}
+
+
+def _guardrails(held: Gate) -> dict[str, Any]:
+    return {
+        "method": "intersection-union: each at the full level, as all must hold",
+        "passed": held.passed,
+        "measured": {name: verdict.decision for name, verdict in held.verdicts.items()},
+        "failing": list(held.failing),
+        "not_measured": list(held.not_measured),
+    }
+
+
+def _loggers(found: LoggedComparison) -> dict[str, Any]:
+    assert found.loggers is not None
+    return {
+        "column": found.loggers.column,
+        "by_score": found.loggers.by_score,
+        "each": [
+            {
+                "name": one.name,
+                "policy": None if one.policy is None else _policy(one.policy),
+                "n_requests": one.n_requests,
+                "temperature": one.temperature,
+                "from_rank": one.from_rank,
+            }
+            for one in found.loggers.each
+        ],
     }
 
 

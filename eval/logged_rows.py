@@ -4,26 +4,28 @@ A row that is refused has no number. One that is bounded has no single number ei
 whatever the slates that were never logged, and the posts that were never scored, may have earned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from eval.browsing import Status, status_over_models
+from eval.browsing import Status
 from eval.clustered import FIELLER_FROM, LEVEL, Estimate, clustered_mean, from_influence, relative_change
 from eval.decision import Decision, Verdict, decide
 from eval.guardrails import GATES, margin_name
-from eval.harm_views import MOST_UNSCORED, MOST_UNSCORED_GAP, PER, HarmChange, harm_change
-from eval.logged_values import Plan, RequestValues
+from eval.harm_views import MOST_UNSCORED, MOST_UNSCORED_GAP, PER
+from eval.logged_plan import Plan
+from eval.logged_request import RequestValues
 from eval.margins import Margins
+from eval.multiplicity import Finding, finding, holm, p_of
 from eval.overlap import z_score
 from eval.trust import sensitivity
 from reranker.columns import FloatArray, IntArray
 
 SMALL_DEFICIT = "not all that the policies serve could have been logged: see the bounds"
 APART = 3.0  # standard errors by which two estimators of one difference should not be apart
-_WORST: tuple[Status, ...] = ("REFUSED", "MODEL_ONLY", "BOUNDED", "IDENTIFIED")
+HARM = ("harm_views.", "harm_prevalence.")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class LoggedRow:
         bias_bound: at most how far the switch puts it off.
         model: where MODEL_ONLY, the difference that the response model expects; it has no interval.
         sensitivity: relative error of the model's predictions that could make that difference 0.
+        ends: the change, or where BOUNDED the least and the most that it is estimated at.
+        family: what it is adjusted together with; "" where it is no finding of its own.
+        p, p_adjusted: two-sided, and by Holm over the family.
+        finding: what the family lets one say of it.
     """
 
     metric: str
@@ -69,6 +75,11 @@ class LoggedRow:
     bias_bound: float | None = None
     model: float | None = None
     sensitivity: float | None = None
+    ends: tuple[Estimate, ...] = ()
+    family: str = ""
+    p: float | None = None
+    p_adjusted: float | None = None
+    finding: Finding | None = None
 
     @property
     def decision(self) -> Decision | None:
@@ -105,64 +116,29 @@ def outcome_rows(
             row = _decided(row, values, m, agreed, same=log.same)
         rows.append(row)
     for h, label in enumerate(plan.harms):
-        rows.append(_prevalence_row(values, rows[1 + h], f"harm_prevalence.{label}", h, level))
+        rows.append(prevalence_row(values, rows[1 + h], f"harm_prevalence.{label}", h, level))
     return tuple(rows)
 
 
-def exposure_rows(values: RequestValues, plan: Plan, models: tuple[str, ...]) -> tuple[LoggedRow, ...]:
-    """L0: harm per 1,000 views where posts would stand, under two browsing models.
+def in_families(rows: Sequence[LoggedRow], level: float = LEVEL) -> tuple[LoggedRow, ...]:
+    """The rows with p-values of harm adjusted by Holm, over all figures of harm of a level.
 
-    The numbers are of the first model; the status is the worst under any.
+    The guardrails of the activity are another family: all of them must hold, so none is adjusted. A row that
+    depends on the browsing model is counted in, and is no finding.
     """
-    known = values.both_known
-    users = _codes(values.user[known])
-    kept = np.repeat(known, values.n_shown)
-    offsets = np.concatenate(([0], np.cumsum(values.n_shown[known]))).astype(np.int64)
-    rows = []
-    for h, label in enumerate(plan.harms):
-        row = LoggedRow(
-            f"harm_prevalence.{label}", "L0", f"re-ranking, browsing models {' and '.join(models)}", "REFUSED"
-        )
-        try:
-            found = [
-                harm_change(
-                    first[kept], second[kept], values.harm[h, kept],
-                    offsets=offsets, cluster=users, day=np.maximum(values.day[known], -1),
-                )
-                for first, second in values.seen
-            ]  # fmt: skip
-        except ValueError as error:
-            rows.append(replace(row, reasons=(str(error),)))
-            continue
-        rows.append(_exposure_row(row, found))
-    return tuple(rows)
-
-
-def _exposure_row(row: LoggedRow, found: list[HarmChange]) -> LoggedRow:
-    status = min((one.status for one in found), key=_WORST.index)
-    reasons = tuple(dict.fromkeys(reason for one in found for reason in one.reasons))
-    main, changes = found[0], [one.difference for one in found if one.difference is not None]
-    if status == "REFUSED" or len(changes) < len(found) or main.first is None or main.second is None:
-        return replace(row, reasons=reasons)
-    if status_over_models(changes) == "MODEL_ONLY":
-        status = min(status, "MODEL_ONLY", key=_WORST.index)
-        reasons = (*reasons, "browsing models: expected one sign of the change, got two")
-    low, high, bounds = changes[0].low, changes[0].high, None
-    if status == "BOUNDED":
-        bounds = main.difference_bounds
-        low, high = min(low, bounds[0]), max(high, bounds[1])
-    return replace(
-        row,
-        status=status,
-        reasons=reasons,
-        original=main.first.value,
-        treatment=main.second.value,
-        change=changes[0],
-        low=low,
-        high=high,
-        bounds=bounds,
-        relative=main.relative,
-    )
+    made = list(rows)
+    for of in ("L1", "L0"):
+        held = [
+            i for i, row in enumerate(rows) if row.level == of and row.metric.startswith(HARM) and row.ends
+        ]
+        p = np.array([p_of(rows[i].ends) for i in held])
+        for i, raw, adjusted in zip(held, p.tolist(), holm(p).tolist(), strict=True):
+            said = finding(rows[i].ends, adjusted, level=level)
+            if rows[i].status == "MODEL_ONLY":
+                said = "not shown"
+            family = f"harm at {of}, {len(held)} figure{'s' if len(held) > 1 else ''}"
+            made[i] = replace(rows[i], family=family, p=raw, p_adjusted=adjusted, finding=said)
+    return tuple(made)
 
 
 def _outcome_row(values: RequestValues, plan: Plan, log: LogVerdict, m: int, level: float) -> LoggedRow:
@@ -179,7 +155,7 @@ def _outcome_row(values: RequestValues, plan: Plan, log: LogVerdict, m: int, lev
         # within the limit of the gate; yet what is not known is bounded here too, never left out
         row = replace(row, status="BOUNDED", reasons=(*row.reasons, SMALL_DEFICIT))
     if is_harm:
-        row = _with_unscored(row, *_unscored_shares(values, h))
+        row = with_unscored(row, values, h)
         if row.status == "REFUSED":
             return row
     first, second = values.main[:, m]
@@ -194,7 +170,7 @@ def _outcome_row(values: RequestValues, plan: Plan, log: LogVerdict, m: int, lev
     ends = _ends(values, m, h if is_harm else None, same=log.same)
     if row.status == "BOUNDED":
         low, high = (clustered_mean(end, values.user, level=level) for end in ends)
-        return replace(row, low=low.low, high=high.high, bounds=(low.value, high.value))
+        return replace(row, low=low.low, high=high.high, bounds=(low.value, high.value), ends=(low, high))
     base = float(first.mean())
     return replace(
         row,
@@ -204,7 +180,15 @@ def _outcome_row(values: RequestValues, plan: Plan, log: LogVerdict, m: int, lev
         low=change.low,
         high=change.high,
         relative=_relative(first, second, values.user, level),
+        ends=(change,),
     )
+
+
+def with_unscored(row: LoggedRow, values: RequestValues, h: int) -> LoggedRow:
+    """The row of a harm, refused or bounded where views under either policy are of posts without a score."""
+    views, blind = values.main[:, 0].mean(axis=1), values.unscored[:, h].mean(axis=1)
+    first, second = (float(b / v) if v > 0 else 0.0 for b, v in zip(blind, views, strict=True))
+    return _with_unscored(row, first, second)
 
 
 def _with_unscored(row: LoggedRow, first: float, second: float) -> LoggedRow:
@@ -222,13 +206,6 @@ def _with_unscored(row: LoggedRow, first: float, second: float) -> LoggedRow:
     if max(first, second) > 0:
         return replace(row, status="BOUNDED", reasons=(*row.reasons, "unscored views: see the bounds"))
     return row
-
-
-def _unscored_shares(values: RequestValues, h: int) -> tuple[float, float]:
-    """Share of the views under each policy that are of posts without a score."""
-    views, blind = values.main[:, 0].mean(axis=1), values.unscored[:, h].mean(axis=1)
-    first, second = (float(b / v) if v > 0 else 0.0 for b, v in zip(blind, views, strict=True))
-    return first, second
 
 
 def _ends(values: RequestValues, m: int, h: int | None, *, same: bool) -> tuple[FloatArray, FloatArray]:
@@ -275,7 +252,7 @@ def _model_row(row: LoggedRow, values: RequestValues, m: int, h: int | None) -> 
     return replace(row, sensitivity=found.sign, model=found.difference)
 
 
-def _prevalence_row(values: RequestValues, harm: LoggedRow, metric: str, h: int, level: float) -> LoggedRow:
+def prevalence_row(values: RequestValues, harm: LoggedRow, metric: str, h: int, level: float) -> LoggedRow:
     """Harm per 1,000 views: a ratio of sums, so that a feed that is read further cannot hide in it."""
     row = LoggedRow(metric, "L1", harm.method, harm.status, harm.reasons, harm.cautions)
     if harm.status == "REFUSED":
@@ -295,10 +272,10 @@ def _prevalence_row(values: RequestValues, harm: LoggedRow, metric: str, h: int,
     )
     low, high = (from_influence(rate - first, z - z0, users, level=level) for rate, z in ends)
     if harm.status == "BOUNDED":
-        return replace(row, low=low.low, high=high.high, bounds=(low.value, high.value))
+        return replace(row, low=low.low, high=high.high, bounds=(low.value, high.value), ends=(low, high))
     second, z1 = ends[0]
     noise = from_influence(first, z0, users, level=level)
-    row = replace(row, original=first, treatment=second, change=low, low=low.low, high=low.high)
+    row = replace(row, original=first, treatment=second, change=low, low=low.low, high=low.high, ends=(low,))
     if first <= 0 or (noise.high - first) ** 2 > FIELLER_FROM * first**2:
         return row  # nothing is said relative to a baseline that is hardly above 0
     rho = second / first
@@ -330,7 +307,3 @@ def _decided(row: LoggedRow, values: RequestValues, m: int, agreed: Margins, *, 
     changes = [_relative(first, one, values.user, LEVEL) for one in seconds]
     verdicts = tuple(decide(change, agreed.of(name)) for change in changes if change is not None)
     return replace(row, margin_of=name, verdicts=verdicts)
-
-
-def _codes(user: IntArray) -> IntArray:
-    return np.unique(user, return_inverse=True)[1].astype(np.int64)

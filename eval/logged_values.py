@@ -1,139 +1,24 @@
-"""What each request of a log says of two policies: values whose means are the estimates, batch by batch.
+"""What each request of a log says of two policies, batch by batch.
 
-Everything here is of single requests, so that batches are joined, put in the order of the requests' keys, and
-give the same numbers to the last bit however the log was cut and ordered.
+Everything here is of single requests; `eval.logged_request` joins them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eval.browsing import candidate_examination
-from eval.guardrails import GATES
+from eval.logged_plan import Plan
 from eval.logged_policy import LogPolicy, PolicyOnLog, draw_log, rank_log
+from eval.logged_request import RequestValues
 from eval.logged_response import LogModel, position_examiner, user_codes
 from eval.ope import rips, sips, switch_bias, switch_dr
-from eval.outcomes import CLICKS, COMMENTS, NEGATIVE_REACTIONS, RESHARES
+from eval.overlap import log_steps
 from eval.propensity import expected_log_steps
-from reranker.columns import BoolArray, FloatArray, IntArray, ragged_rows
+from reranker.columns import BoolArray, FloatArray, IntArray
 from reranker.engagement import request_sums
 from reranker.exploration import request_keys
 from reranker.impressions import ImpressionLog
-from reranker.signals import REACTIONS
-
-POSITIVE = (*(r for r in REACTIONS if r not in NEGATIVE_REACTIONS), *COMMENTS, *RESHARES, *CLICKS)
-ACTIVITY: Mapping[str, tuple[str, ...]] = {
-    "positive_activity": POSITIVE,
-    "all_activity": (*POSITIVE, *NEGATIVE_REACTIONS),
-    "comments": COMMENTS,
-    "reshares": RESHARES,
-}
-assert set(GATES) <= set(ACTIVITY)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured.
-
-    Attributes:
-        views: whether views were logged; without them there is no model and no harm among views.
-        harms: labels.
-        actions: that were logged.
-        switch: of `switch_dr`.
-        n_draws: slates per policy and request that a model is averaged over.
-        seed: of the draws.
-    """
-
-    views: bool
-    harms: tuple[str, ...]
-    actions: tuple[str, ...]
-    switch: float
-    n_draws: int
-    seed: int
-
-    @property
-    def activity(self) -> dict[str, tuple[str, ...]]:
-        """The logged actions that make up each index of activity."""
-        members = {name: tuple(one for one in of if one in self.actions) for name, of in ACTIVITY.items()}
-        return {name: of for name, of in members.items() if of}
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """M names, in the order of the rows of `RequestValues`."""
-        seen = ("views", *(f"harm_views.{name}" for name in self.harms)) if self.views else ()
-        return (*seen, *self.activity, *(f"action.{name}" for name in self.actions))
-
-
-@dataclass(frozen=True, eq=False)
-class RequestValues:
-    """n requests with s slots and e candidates that either policy shows; the last axis is one of the three.
-
-    Attributes:
-        request: (n,) keys.
-        user: (n,) codes.
-        day: (n,) days since 1970, -1 where the time was not logged.
-        n_slots, n_shown: (n,).
-        main: (2, M, n) the estimate under the original and the treatment.
-        rips, sips: (M, n) treatment minus original, by weights alone.
-        bias: (M, n) bound of what the switch left out, of both.
-        gain, loss: (M, n) what the model alone expects more and less of, candidate by candidate.
-        most: (M, n) largest reward of a slot.
-        unsupported: (2, n) expected slots of each policy that the logger never serves so.
-        modelled: (2, n) those of them that the model stands in for, in requests that are known in full.
-        both_known: (n,) all that both policies would rank was logged.
-        unscored: (2, H, n) views of candidates without a score under each policy.
-        unscored_bounds: (2, H, n) least and most that such views may add to the difference of harm.
-        log_logging, expected_step: (s,) see `eval.overlap.Served`.
-        log_target, unsupported_slot: (2, s) of each policy.
-        seen: (B, 2, e) chance that a candidate is looked at, by browsing model and policy.
-        harm: (H, e) of the candidates shown.
-    """
-
-    request: NDArray[np.uint64]
-    user: IntArray
-    day: IntArray
-    n_slots: IntArray
-    n_shown: IntArray
-    main: FloatArray
-    rips: FloatArray
-    sips: FloatArray
-    bias: FloatArray
-    gain: FloatArray
-    loss: FloatArray
-    most: FloatArray
-    unsupported: FloatArray
-    modelled: FloatArray
-    both_known: BoolArray
-    unscored: FloatArray
-    unscored_bounds: FloatArray
-    log_logging: FloatArray
-    expected_step: FloatArray
-    log_target: FloatArray
-    unsupported_slot: FloatArray
-    seen: FloatArray
-    harm: FloatArray
-
-
-_OF_SLOTS = ("log_logging", "expected_step", "log_target", "unsupported_slot")
-_OF_SHOWN = ("seen", "harm")
-
-
-def joined_values(parts: Iterable[RequestValues]) -> RequestValues:
-    """All requests in the order of their keys."""
-    held = list(parts)
-    every = {item.name: np.concatenate([getattr(part, item.name) for part in held], axis=-1)
-             for item in fields(RequestValues)}  # fmt: skip
-    order = np.argsort(every["request"], kind="stable")
-    chosen = {"n": order}
-    for name, length in (("s", every["n_slots"]), ("e", every["n_shown"])):
-        chosen[name] = ragged_rows((np.cumsum(length) - length)[order], length[order])
-    made = {}
-    for name, values in every.items():
-        per = "s" if name in _OF_SLOTS else "e" if name in _OF_SHOWN else "n"
-        made[name] = values[..., chosen[per]]
-    return RequestValues(**made)
 
 
 def measure(
@@ -153,22 +38,25 @@ def measure(
     expected = _expected(log, model, plan) if model is not None else None
     weights = [_weights(one, log) for one in ranked]
     slots = log.slot_offsets
-    main = np.empty((2, len(reward), log.n))
-    bias = np.zeros((len(reward), log.n))
     served = None if model is None else model.examine(log)(log.slate)
+    # where the draws of a logger are not known, what it served stands for them
+    stands = [one.known | policy.is_logger for one, policy in zip(ranked, policies, strict=True)]
+    main, bias = np.empty((2, len(reward), log.n)), np.zeros((len(reward), log.n))
     for m, own in enumerate(reward):
         for p in (0, 1):
             if expected is None or served is None:
                 main[p, m] = rips(weights[p], own, slots)
                 continue
             predicted = served * expected[m][log.slate]
-            direct = request_sums(seen[0, p] * expected[m], log.offsets)
-            if not policies[p].is_logger:  # where its draws are not known, what it served stands for them
-                direct = np.where(ranked[p].known, direct, 0.0)
+            direct = np.where(stands[p], request_sums(seen[0, p] * expected[m], log.offsets), 0.0)
             main[p, m] = switch_dr(weights[p], own, slots, predicted, direct, switch=plan.switch)
             bias[m] += switch_bias(weights[p], own, slots, predicted, switch=plan.switch)
     gain, loss = (_changes(sign * (seen[0, 1] - seen[0, 0]), expected, log, len(reward)) for sign in (1, -1))
-    shown = np.flatnonzero((seen > 0).any(axis=(0, 1)))
+    was_served = np.zeros(log.n_candidates, dtype=np.bool_)
+    was_served[log.slate] = plan.keeps_posts
+    shown = np.flatnonzero((seen > 0).any(axis=(0, 1)) | was_served)
+    posts = shown if plan.keeps_posts else shown[:0]
+    exposure = _exposures(log, stands, weights, (seen[0], served), plan)
     unscored, unscored_bounds = _unscored(log, weights, plan)
     missed = [request_sums(one.unsupported, slots) for one in ranked]
     return RequestValues(
@@ -190,14 +78,63 @@ def measure(
         unscored=unscored,
         unscored_bounds=unscored_bounds,
         log_logging=np.minimum(log.log_prefix_propensity, 0.0),
-        expected_step=_expected_steps(log),
+        expected_step=expected_steps(log),
         log_target=np.stack([one.log_prefix for one in ranked]),
         unsupported_slot=np.stack([one.unsupported for one in ranked]),
         seen=seen[:, :, shown],
         harm=np.stack([log.harm[name][shown].astype(np.float64) for name in plan.harms])
         if plan.harms
         else np.zeros((0, len(shown))),
+        segment=_stacked([parts.codes(log) for parts in plan.of_requests], log.n),
+        arm=np.full(log.n, -1, dtype=np.int64),
+        group=_stacked([parts.codes(log)[posts] for parts in plan.of_candidates], len(posts)),
+        item=log.item_id[posts],
+        looked=_looked(log)[posts],
+        exposure=exposure[:, posts],
     )
+
+
+def _stacked(columns: list[IntArray], n: int) -> IntArray:
+    return np.stack(columns) if columns else np.zeros((0, n), dtype=np.int64)
+
+
+def _looked(log: ImpressionLog) -> BoolArray:
+    """(c,) which candidates were served and looked at."""
+    looked = np.zeros(log.n_candidates, dtype=np.bool_)
+    if log.viewed is not None:
+        looked[log.slate] = log.viewed
+    return looked
+
+
+def _exposures(
+    log: ImpressionLog,
+    stands: list[BoolArray],
+    weights: list[FloatArray],
+    looks: tuple[FloatArray, FloatArray | None],
+    plan: Plan,
+) -> FloatArray:
+    """(2, c) views of each candidate under each policy: what the model expects, and the weighted rest.
+
+    Args:
+        log: the batch.
+        stands: (n,) of each policy, whether the model speaks for a request.
+        weights: (s,) of each policy.
+        looks: (2, c) how likely each candidate is looked at, and (s,) the same of those served, None without
+            a model.
+        plan: what is measured.
+    """
+    made = np.zeros((2, log.n_candidates))
+    if log.viewed is None or not plan.keeps_posts:
+        return made
+    seen, served = looks
+    for p in (0, 1):
+        if served is None:
+            made[p, log.slate] = weights[p] * log.viewed
+            continue
+        made[p] = np.where(stands[p][log.request_of_row], seen[p], 0.0)
+        kept = np.where(weights[p] <= plan.switch, weights[p], 0.0)
+        made[p, log.slate] += kept * (log.viewed - served)
+    return made
 
 
 def _rewards(log: ImpressionLog, plan: Plan) -> list[FloatArray]:
@@ -285,12 +222,9 @@ def _unscored(log: ImpressionLog, weights: list[FloatArray], plan: Plan) -> tupl
     return shares, bounds
 
 
-def _expected_steps(log: ImpressionLog) -> FloatArray:
+def expected_steps(log: ImpressionLog) -> FloatArray:
     """(s,) what the log chance of each slot should be on average; as it is where that cannot be told."""
-    steps = np.diff(log.log_prefix_propensity, prepend=0.0)
-    first = log.position == 0
-    steps[first] = log.log_prefix_propensity[first]
-    steps = np.nan_to_num(steps)
+    steps = np.nan_to_num(log_steps(log.log_prefix_propensity, log.slot_offsets))
     heat = np.full(log.n, np.nan) if log.temperature is None else log.temperature
     lacking = np.isnan(heat)
     lacking[log.request_of_row[np.isnan(log.score)]] = True

@@ -1,14 +1,17 @@
 """Many comparisons at once: adjusted p-values, and bands that hold for all statistics together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
-from eval.clustered import LEVEL, cluster_totals, t_quantile
+from eval.clustered import LEVEL, Estimate, cluster_totals, t_quantile
 from reranker.columns import BoolArray, FloatArray, IntArray
 
 N_DRAWS = 20_000
+Finding = Literal["identical", "decreased", "increased", "not shown"]
 
 
 def holm(p: FloatArray) -> FloatArray:
@@ -44,6 +47,56 @@ def benjamini_hochberg(p: FloatArray) -> FloatArray:
     """
     _check_p(p)
     return np.asarray(stats.false_discovery_control(p, method="bh"), dtype=np.float64)
+
+
+def p_below(estimate: Estimate) -> float:
+    """The one-sided p-value of a change that is truly 0 or more, from the t of its interval; 1 for none."""
+    return _tail(estimate, 1.0)
+
+
+def p_above(estimate: Estimate) -> float:
+    """The one-sided p-value of a change that is truly 0 or less."""
+    return _tail(estimate, -1.0)
+
+
+def p_of(ends: Sequence[Estimate]) -> float:
+    """The two-sided p-value of a change that is known but for bounds: the largest of those at its ends.
+
+    It is 1 where the ends have unlike signs, as a change of 0 lies between them, and for no change at all.
+
+    Args:
+        ends: the change, or the least and the most that it may be.
+
+    Example:
+        >>> round(p_of([Estimate(-2.0, 1.0, -3.96, -0.04, 0.95, 900, 900, df=np.inf)]), 4)
+        0.0455
+    """
+    sides = {float(np.sign(end.value)) for end in ends}
+    if len(sides) > 1 or 0.0 in sides:
+        return 1.0
+    return 2.0 * max(_tail(end, -side) for end in ends for side in sides)
+
+
+def _tail(estimate: Estimate, side: float) -> float:
+    """P(T < side * value / standard error); without any spread the sign decides."""
+    if estimate.standard_error == 0:
+        return 0.0 if side * estimate.value < 0 else 1.0
+    return float(special.stdtr(estimate.degrees_of_freedom, side * estimate.value / estimate.standard_error))
+
+
+def finding(ends: Sequence[Estimate], p_adjusted: float, *, level: float = LEVEL) -> Finding:
+    """What a family of changes, taken together, lets one say of one of them.
+
+    Args:
+        ends: as `p_of`.
+        p_adjusted: by `holm`, so that the chance of any wrong direction in the family is 1 - level at most.
+        level: of the family.
+    """
+    if all(end.value == 0 and end.standard_error == 0 for end in ends):
+        return "identical"
+    if p_adjusted > 1.0 - level:
+        return "not shown"
+    return "decreased" if ends[0].value < 0 else "increased"
 
 
 @dataclass(frozen=True, eq=False)

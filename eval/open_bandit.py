@@ -126,7 +126,7 @@ def uniform_from_thompson(
         estimate=estimate,
         unweighted=evaluate(log, estimator="rips", behaviour="independent", level=level),
         gap=_gap(estimate.target, truth),
-        support=gate(Served(log_logging, log_target, offsets, user), limits),
+        support=gate(Served(log_logging, log_target, offsets, user), limits, estimator="snrips"),
     )
 
 

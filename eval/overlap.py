@@ -1,7 +1,7 @@
 """The checks of a log: whether what was served says anything about what the target would serve.
 
-Each is held against its limit and says in words what it found. The decisive one is that weights average 1 at
-every slot: wrong propensities pass every check of spread and fail this one.
+Each is held against its limit and says in words what it found. That weights average 1, the decisive one, is
+in `eval.mean_weight`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.browsing import slot_positions
 from eval.clustered import Estimate, clustered_mean
-from eval.weights import effective_sample_size, pareto_k
+from eval.weights import effective_sample_size, pareto_k, pareto_k_error
 from reranker.columns import BoolArray, FloatArray, IntArray, freeze_arrays
 
 CERTAIN = 1e-12  # a log propensity above minus this is a certainty
@@ -23,11 +23,19 @@ class Limits:
     """What the checks ask for.
 
     Attributes:
-        max_z: of the test that weights average 1, in standard errors by user.
+        max_z: of the tests that weights average 1, in standard errors by user: of all of them together, so
+            that a log of many slots is refused no more often than one of few; and of the tail's shape.
         min_effective: users, each as good as one with weight 1.
         min_effective_share: of all users.
         max_user_share: of all weight, by one user.
-        max_pareto_k, caution_pareto_k: shape of the weights' tail: refused, worth a caution.
+        max_pareto_k, caution_pareto_k: shape of the weights' tail, for estimators that use all of it: refused
+            from the first on, where weights have no variance for an interval to rest on; worth a caution from
+            the second on, where they have no skewness, so that intervals are slow to become right. The
+            tail has to be lighter by `max_z` of its errors: a log that happens to lack its largest weights
+            looks light.
+        max_model_share, caution_model_share: share of what the target serves beyond the switch of
+            `switch_dr`: there the response model stands alone, and 20 % of error in it are 1 % of the value
+            at the first.
         max_deficit: share of the target's slates that the logger never serves.
         max_clipped: share of slots whose propensity was raised.
     """
@@ -36,8 +44,10 @@ class Limits:
     min_effective: float = 1000.0
     min_effective_share: float = 0.1
     max_user_share: float = 0.05
-    max_pareto_k: float = 0.7
-    caution_pareto_k: float = 0.5
+    max_pareto_k: float = 0.5
+    caution_pareto_k: float = 1 / 3
+    max_model_share: float = 0.05
+    caution_model_share: float = 0.02
     max_deficit: float = 0.005
     max_clipped: float = 0.001
 
@@ -150,43 +160,18 @@ def logger_calibrated(served: Served, limits: Limits) -> Check:
     z, detail = 0.0, "not checked: no expected log propensities"
     if served.expected_log_step is not None:
         surprise = log_steps(served.log_logging, served.slot_offsets) - served.expected_log_step
-        z = z_score(clustered_mean(surprise, served.user[_request_of_slot(served)]))
+        z = z_score(clustered_mean(surprise, served.user[request_of_slot(served)]))
         more = "less" if z > 0 else "more"
         detail = f"what was served is {more} surprising than its propensities say, z = {z:.1f}"
     return Check("PROPENSITY_MISCALIBRATED", abs(z) <= limits.max_z, z, limits.max_z, detail)
 
 
-def mean_weights(served: Served, weight: FloatArray, limits: Limits) -> tuple[Check, Check]:
-    """The weights at each slot average 1, less what the logger cannot serve; clustered by user."""
-    slot = slot_positions(served.slot_offsets)
-    request = _request_of_slot(served)
-    excess = weight - 1.0 if served.unsupported is None else weight - 1.0 + served.unsupported
-    found = []
-    for k in range(int(slot.max(initial=-1)) + 1):
-        at = slot == k
-        user = served.user[request[at]]
-        if len(np.unique(user)) < 2:
-            continue  # a slot that one user reached has no standard error
-        estimate = clustered_mean(excess[at], user)
-        found.append((z_score(estimate), k, float(weight[at].mean())))
-    low, high = min(found, default=(0.0, 0, 1.0)), max(found, default=(0.0, 0, 1.0))
-    return (
-        Check("MEAN_WEIGHT_LOW", low[0] >= -limits.max_z, low[0], -limits.max_z, _mean_words(low)),
-        Check("MEAN_WEIGHT_HIGH", high[0] <= limits.max_z, high[0], limits.max_z, _mean_words(high)),
-    )
-
-
-def _mean_words(found: tuple[float, int, float]) -> str:
-    return f"weights average {found[2]:.4g} at rank {found[1] + 1}, z = {found[0]:.1f}; right ones average 1"
-
-
 def weight_spread(weight: FloatArray, user: IntArray, limits: Limits) -> tuple[Check, ...]:
-    """What few users, or few requests, would decide; of no concern where every weight is 1."""
+    """What few users would decide; of no concern where every weight is 1. Weights are of requests."""
     totals = np.bincount(np.unique(user, return_inverse=True)[1], weights=weight).astype(np.float64)
     effective, n = effective_sample_size(totals), len(totals)
     largest = float(totals.max() / totals.sum()) if totals.sum() > 0 else 1.0
-    tail = pareto_k(weight)
-    alike = bool((np.abs(weight - 1.0) <= SAME).all())
+    alike = _alike(weight)
     return (
         Check(
             "ESS_LOW", alike or effective >= limits.min_effective, effective, limits.min_effective,
@@ -200,11 +185,49 @@ def weight_spread(weight: FloatArray, user: IntArray, limits: Limits) -> tuple[C
             "USER_DOMINATES", alike or largest <= limits.max_user_share, largest, limits.max_user_share,
             f"one user holds {largest:.1%} of all weight",
         ),
-        Check(
-            "HEAVY_TAIL", alike or tail <= limits.max_pareto_k, tail, limits.max_pareto_k,
-            f"the tail of the weights has Pareto k = {tail:.2f}",
-        ),
     )  # fmt: skip
+
+
+def tail_light(weight: FloatArray, limits: Limits) -> Check:
+    """The weights (n,) of requests surely have a variance: a mean of them an interval, with its error."""
+    tail = pareto_k(weight)
+    error = pareto_k_error(tail, len(weight)) if len(weight) else 0.0
+    most = tail + limits.max_z * error
+    return Check(
+        "HEAVY_TAIL", _alike(weight) or most <= limits.max_pareto_k, most, limits.max_pareto_k,
+        f"the tail of the weights has Pareto k = {tail:.2f}, at most {most:.2f} at {limits.max_z:g} errors",
+    )  # fmt: skip
+
+
+def model_share(served: Served, weight: FloatArray, switch: float, mean_low: Check, limits: Limits) -> Check:
+    """How much of what the target serves lies beyond the switch, where the response model stands alone.
+
+    Right weights average 1 less what is not supported: what those up to the switch lack is beyond it. They
+    are bounded, so that this share is known with its error however heavy the tail; of all slots the most.
+    Where weights do not average 1, only what was seen beyond the switch counts. Refused is what is surely
+    more than none and more than the limit.
+    """
+    slot, request = slot_positions(served.slot_offsets), request_of_slot(served)
+    beyond = np.where(weight > switch, weight, 0.0)
+    if mean_low.passed:
+        rest = 0.0 if served.unsupported is None else served.unsupported
+        beyond = 1.0 - rest - np.where(weight <= switch, weight, 0.0)
+    share, error = 0.0, 0.0
+    for k in range(int(slot.max(initial=-1)) + 1):
+        user = served.user[request[slot == k]]
+        if len(np.unique(user)) >= 2:
+            found = clustered_mean(beyond[slot == k], user)
+            share, error = max((share, error), (found.value, found.standard_error))
+    surely = share > limits.max_z * error
+    return Check(
+        "MODEL_SHARE_HIGH", share <= limits.max_model_share or not surely, share, limits.max_model_share,
+        f"{max(share, 0.0):.1%} of what the target serves has a weight above {switch:g}, "
+        "where the model stands alone",
+    )  # fmt: skip
+
+
+def _alike(weight: FloatArray) -> bool:
+    return bool((np.abs(weight - 1.0) <= SAME).all())
 
 
 def target_supported(served: Served, last: IntArray, limits: Limits) -> Check:
@@ -259,7 +282,8 @@ def _starts(slot_offsets: IntArray) -> IntArray:
     return slot_offsets[:-1][np.diff(slot_offsets) > 0]
 
 
-def _request_of_slot(served: Served) -> IntArray:
+def request_of_slot(served: Served) -> IntArray:
+    """(s,) the request of each slot."""
     return np.repeat(np.arange(len(served.user)), np.diff(served.slot_offsets))
 
 

@@ -11,6 +11,7 @@ from eval.figures import change_plot, sweep_plot
 from eval.findings import LEVEL, who_measured
 from eval.outcomes import OutcomeKind
 from eval.page_sections import (
+    audits_table,
     claim_words,
     contributors_table,
     guardrail_table,
@@ -120,6 +121,7 @@ def _claims(comparison: Comparison) -> dict[str, Any]:
         "guardrails": guardrail_table(comparison),
         "views": [(model, views_table(comparison, model)) for model in comparison.browsing],
         "refused_views": refused_views_table(comparison),
+        "audits": audits_table(comparison),
         "orders": orders_table(comparison),
         "topics": topics_table(comparison),
         "holders": holders_table(comparison),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from eval.audit_words import HEADS, audit_cells
 from eval.clustered import Estimate
 from eval.comparison import Comparison
 from eval.concentration import Concentration
@@ -153,6 +154,15 @@ def _bounds(row: Row) -> str:
         return "n/a"
     first = f"{number(row.original_low)} to {number(row.original_high)}"
     return f"{first} → {number(row.treatment_low)} to {number(row.treatment_high)}"
+
+
+def audits_table(comparison: Comparison) -> Table | None:
+    """Harm among views corrected by labels of people, in the main view; None where there are none."""
+    rows = [row for row in comparison.audits if row.browsing == comparison.browsing[0]]
+    if not rows:
+        return None
+    cells, tones = audit_cells(rows)
+    return Table(HEADS, cells, tones)
 
 
 def orders_table(comparison: Comparison) -> Table | None:

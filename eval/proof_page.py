@@ -2,9 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import erfc, sqrt
+from math import ceil, erfc, floor, sqrt
 
-from eval.proof import ESTIMATORS, FLAGGED, METRICS, Cell, Errors, SettingProof
+from scipy.stats import binom
+
+from eval.proof import (
+    DEFAULT,
+    ESTIMATORS,
+    FLAGGED,
+    GATED,
+    JUDGED_FROM,
+    METRICS,
+    WEIGHTS,
+    Cell,
+    Errors,
+    SettingProof,
+)
 from eval.trial import Sizes
 
 _NAMES = {"sips": "SIPS", "rips": "RIPS", "iips": "IIPS (flagged)", "snrips": "SN-RIPS", "dr": "DR",
@@ -13,15 +26,23 @@ _SPOKEN = {"views": "views", "harm_views": "harm views", "like": "likes", "comme
 
 
 _WHY = """\
-- Where few requests hold most of the weight, an extreme one is in the log or, more often, not: the mean is
-  then too low, and its stated error too small. Intervals cover less, weights seem to average less than 1, and
-  right logs fail MEAN_WEIGHT_LOW or HEAVY_TAIL. A hotter logger helps: compare the two temperatures. SIPS,
-  which is unbiased in theory, covers worst, RIPS less badly, and those with a model nearly as stated.
-- Logs that happen to lack their largest weights pass the gate more easily, so that among accepted logs some
-  estimators are biased that are not so among all.
-- Where Switch-DR is biased, corrections that it leaves out are the likely cause, but that was not isolated.
-- Power was planned with the mean stated error; stated errors vary from log to log, and the margin does not.
-- Coverage among few accepted logs is known but roughly, and of 20 cells some are outside by chance alone."""
+- **A verdict for each estimator.** Those that use the weights as they are (SIPS, RIPS, SN-RIPS, DR) need
+  weights that have a variance: HEAVY_TAIL unless Pareto k is below .5 by 3 of its errors. Where few requests
+  hold most of the weight, an extreme one is in the log or, more often, not: the estimate is then off, and its
+  stated error too small. A laxer limit makes that worse, as logs that lack their largest weights are those
+  with a small k. The price: where tails are mild these estimators are refused too, though all but SIPS cover
+  about as stated there. Compare the columns of all logs.
+- **Switch-DR** uses no weight above 10, so that the tail does not matter; a share of what the target serves
+  is then left to the model, and has a limit (MODEL_SHARE_HIGH, 5 %). Its bias is that share times what the
+  model is off there. With predictions of views that were not calibrated by slot it came to .012 % of the
+  level, a sixth of its error, and showed in 400 logs; calibrated on the log to a tenth of that.
+- **Weights average 1** is tested on their steps, slot by slot, each times how much the logger draws there.
+  Their products have tails so heavy that right logs failed, the mean too low and its error too small at once.
+  Corrections for skewness (Johnson's, Hall's) did not mend that.
+- **Power** is planned with an error that 80 % of logs do not exceed. Planned with the mean stated error it
+  was 77 to 80 %: the mean is below the root mean square.
+- **Chance.** A cell whose coverage is truly .95 is outside .93 to .97 in 1 of 20 proofs of 400 logs, and one
+  without bias is beyond 2 errors in 1 of 22. Of 16 cells all pass either bar less than every other time."""
 _CHOICE = """\
 Two worlds: *shipped* is the simulator's. In it few predictions of anger are extreme, so that few requests
 decide the weights. *Moderate heat* (`eval.trial.moderate_heat`) spreads anger over many posts, and changes
@@ -29,6 +50,8 @@ about as many requests as the reference test-bed of the specification. Its three
 other sets of them had been tried on 6 logs each, by the share of requests changed, the fall of harm and what
 the gate accepted, so that its rate of acceptance is no independent finding; no estimator was looked at in
 those. Four hotter variants of the shipped world, in which estimators were looked at, were not taken."""
+
+_FEW = f"no estimator is IDENTIFIED in {JUDGED_FROM:.0%} of the logs"
 
 
 @dataclass(frozen=True)
@@ -48,14 +71,19 @@ class Bar:
 
 
 def bars(proofs: Sequence[SettingProof]) -> tuple[Bar, ...]:
-    """Each bar of the specification against what was found; estimates where the gate identified them."""
+    """Each bar of the specification against what was found; estimates where the gate identified them.
+
+    Accepted is a log if the default estimator is; refused must a broken one be for all estimators.
+    """
     made = []
     for one in proofs:
         made += [_bias_bar(one), _coverage_bar(one, ESTIMATORS), _coverage_bar(one, ("switch_dr",))]
         made += [_equivalence_bar(one), _power_bar(one)]
-        made.append(
-            Bar(f"gate, good logs: {one.name}", "at least 95 %", f"{one.accepted:.1%}", one.accepted >= 0.95)
+        good = one.accepted[DEFAULT]
+        found = (
+            f"{good:.1%} for Switch-DR ({one.accepted[WEIGHTS]:.1%} for those that use weights as they are)"
         )
+        made.append(Bar(f"gate, good logs: {one.name}", "at least 95 %", found, good >= 0.95))
     for one in proofs:
         if one.name.endswith(".16"):
             made += [_ratio_bar(one, "views", 0.6), _ratio_bar(one, "harm_views", 0.8)]
@@ -92,10 +120,14 @@ def _power_bar(one: SettingProof) -> Bar:
 
 
 def _identified(one: SettingProof, estimators: Sequence[str]) -> list[tuple[Cell, Errors]]:
+    """The cells that are judged: IDENTIFIED in enough logs, and valid for how users read."""
     return [
         (cell, cell.accepted)
         for cell in one.cells
-        if cell.estimator in estimators and cell.estimator != FLAGGED and cell.accepted is not None
+        if cell.estimator in estimators
+        and cell.estimator != FLAGGED
+        and cell.accepted is not None
+        and cell.accepted.n >= JUDGED_FROM * one.n
     ]
 
 
@@ -103,7 +135,7 @@ def _bias_bar(one: SettingProof) -> Bar:
     name, asked = f"bias: {one.name}", "at most 2 of its errors in each cell"
     found = _identified(one, ESTIMATORS)
     if not found:
-        return Bar(name, asked, "no log was accepted", False)
+        return Bar(name, asked, _FEW, False)
     worst, of_worst = max(found, key=lambda pair: abs(pair[1].bias_z))
     beyond = sum(abs(errors.bias_z) > 2 for _, errors in found)
     chance = len(found) * erfc(2 / sqrt(2))
@@ -116,20 +148,21 @@ def _coverage_bar(one: SettingProof, estimators: Sequence[str]) -> Bar:
     name, asked = f"{which}: {one.name}", ".93 to .97 in each cell"
     found = _identified(one, estimators)
     if not found:
-        return Bar(name, asked, "no log was accepted", False)
+        return Bar(name, asked, _FEW, False)
     outside = sum(not 0.93 <= errors.coverage <= 0.97 for _, errors in found)
-    surely = sum(_apart(errors) > 2 * sqrt(0.95 * 0.05 / errors.n) for _, errors in found)
+    chance = sum(by_chance(errors.n) for _, errors in found)
     cell, low = min(found, key=lambda pair: pair[1].coverage)
     most = max(errors.coverage for _, errors in found)
-    words = f"{outside} of {len(found)} outside, {surely} by more than 2 of its errors: {low.coverage:.3f} "
+    words = f"{outside} of {len(found)} outside ({chance:.1f} expected by chance): {low.coverage:.3f} "
     return Bar(
         name, asked, f"{words}({_NAMES[cell.estimator]}, {_SPOKEN[cell.metric]}) to {most:.3f}", outside == 0
     )
 
 
-def _apart(errors: Errors) -> float:
-    """From .93 to .97, how far outside."""
-    return max(0.93 - errors.coverage, errors.coverage - 0.97)
+def by_chance(n: int) -> float:
+    """The chance that of n intervals that cover .95 a share outside .93 to .97 does."""
+    few, many = ceil(0.93 * n - 1e-9) - 1, floor(0.97 * n + 1e-9)
+    return float(binom.cdf(few, n, 0.95) + binom.sf(many, n, 0.95))
 
 
 def markdown(proofs: Sequence[SettingProof], sizes: Sizes, day: str) -> str:
@@ -143,7 +176,7 @@ def markdown(proofs: Sequence[SettingProof], sizes: Sizes, day: str) -> str:
         f"0. Each setting has {sizes.replicates} logs. The truth comes from {sizes.n_truth:,} other users, "
         "with the inventory and the noise in common to both policies. DR and Switch-DR (at 10) use the "
         "ranker's own predictions, off by 30 %, with a chance of stopping that knows the post and is off as "
-        "much.",
+        "much; how often each slot is looked at on average is taken from the log.",
         _CHOICE,
         "## How hard the worlds are",
         _difficulty(proofs),
@@ -152,10 +185,10 @@ def markdown(proofs: Sequence[SettingProof], sizes: Sizes, day: str) -> str:
             ("what", "asked", "found", ""),
             ((b.name, b.asked, b.found, "met" if b.met else "**MISSED**") for b in bars(proofs)),
         ),
-        "Bias, coverage and RMSE are judged where the gate says IDENTIFIED, equivalence over all logs. "
-        f"A coverage of .95 is known to .022 (2 standard errors) from {sizes.replicates} logs, and less well "
-        "where fewer were accepted.",
-        "## Why bars are missed",
+        "Bias and coverage are judged where the gate says IDENTIFIED for the estimator, of estimators for "
+        f"which it does in at least {JUDGED_FROM:.0%} of the logs; equivalence over all logs. A coverage of "
+        ".95 is known to .022 (2 standard errors) from 400 logs, and less well where fewer were accepted.",
+        "## What decides it",
         _WHY,
     ]
     for one in proofs:
@@ -165,15 +198,21 @@ def markdown(proofs: Sequence[SettingProof], sizes: Sizes, day: str) -> str:
 
 
 def _difficulty(proofs: Sequence[SettingProof]) -> str:
-    rows = [("specification, T = .16", "21 %", "3.3 %", "-4.9 %", "", "", "86 %", "")]
+    rows: list[tuple[str, ...]] = []
+    rows.append(("specification, T = .16", "21 %", "3.3 %", "-4.9 %", "", "", "", "86 %", "", "", ""))
     for one in proofs:
-        reasons = ", ".join(f"{code} {n / one.n:.1%}" for code, n in one.reasons.items())
         harm = one.cell("harm_views", "rips").truth
         shares = (f"{one.changed:.1%}", f"{one.changed_items:.1%}", f"{harm:+.1%}")
-        seen = (f"{one.effective_share:.2f}", f"{one.pareto_k:.2f}", f"{one.accepted:.1%}", reasons)
-        rows.append((one.name, *shares, *seen))
+        seen = (f"{one.effective_share:.2f}", f"{one.pareto_k:.2f}", f"{one.model_share:.1%}")
+        verdicts = [text for name in GATED for text in (f"{one.accepted[name]:.1%}", _reasons(one, name))]
+        rows.append((one.name, *shares, *seen, *verdicts))
     head = ("setting", "requests changed", "items changed", "harm views", "ESS/n (users)", "Pareto k")
-    return _table((*head, "accepted", "why not"), rows)
+    asked = ("accepted for Switch-DR", "why not", "accepted for weights as they are", "why not")
+    return _table((*head, "model's share", *asked), rows)
+
+
+def _reasons(one: SettingProof, name: str) -> str:
+    return ", ".join(f"{code} {n / one.n:.1%}" for code, n in one.reasons[name].items())
 
 
 def _estimators(one: SettingProof) -> str:

@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.proof import Replicate, SettingProof, Truth, summarise
+from eval.proof import GateVerdict, Replicate, SettingProof, Truth, summarise
 from eval.proof_page import bars, markdown
 from eval.trial import CHUNK, SETTINGS, Setting, Sizes, pooled, replicate, truth_part
 from reranker.writing import atomic
 
 WORK = Path("runs/prove")
 _SOURCES = (
-    "broken_logs", "browsing", "clustered", "expected_views", "off_policy", "ope", "overlap", "propensity",
-    "simulate/behaviour", "simulate/testbed", "simulate/world", "support", "trial", "weights",
+    "broken_logs", "browsing", "clustered", "expected_views", "mean_weight", "off_policy", "ope", "overlap",
+    "propensity", "simulate/behaviour", "simulate/testbed", "simulate/world", "support", "trial", "weights",
 )  # fmt: skip
 Row = Mapping[str, Any]
 
@@ -122,9 +122,13 @@ def digest(sizes: Sizes) -> str:
 
 def _replicate(row: Row) -> Replicate:
     arrays = ("value", "standard_error", "relative", "relative_error", "independence_z")
-    broken = {kind: (status, tuple(codes)) for kind, (status, codes) in row["broken"].items()}
     values = {name: np.array(row[name]) for name in arrays}
-    return Replicate(**{**row, **values, "reasons": tuple(row["reasons"]), "broken": broken})
+    broken = {kind: _verdicts(found) for kind, found in row["broken"].items()}
+    return Replicate(**{**row, **values, "verdicts": _verdicts(row["verdicts"]), "broken": broken})
+
+
+def _verdicts(found: Row) -> dict[str, GateVerdict]:
+    return {name: (status, tuple(codes)) for name, (status, codes) in found.items()}
 
 
 def _truth(row: Row) -> Truth:

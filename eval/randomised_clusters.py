@@ -52,8 +52,9 @@ def cluster_trial(
 ) -> ClusterTrial:
     """Two arms to which whole clusters were assigned at random.
 
-    The variance is pooled over the clusters of both arms, as under no effect. The permutation test is of no
-    effect on anyone, with the t statistic; it enumerates up to 20,000 assignments and draws beyond.
+    The variance is pooled over the clusters of both arms, as under no effect; where sizes or spreads differ
+    much, see `effects.cluster_effect`. Clusters without a denominator are left out. The permutation test is
+    of no effect on anyone, with the t statistic; it enumerates up to 20,000 assignments and draws beyond.
 
     Args:
         treated: (n,) per row, the same within a cluster.
@@ -72,7 +73,7 @@ def cluster_trial(
     totals = cluster_totals(
         (numerator, denominator, treated.astype(np.float64), np.ones(len(treated))), cluster
     )
-    above, below, n_treated, n_rows = totals
+    above, below, n_treated, n_rows = totals[:, (totals[0] != 0) | (totals[1] > 0)]
     side = n_treated > 0
     if (side & (n_treated < n_rows)).any():
         raise ValueError("treated: expected one arm per cluster, got a cluster in both")
@@ -96,6 +97,25 @@ def cluster_trial(
     n_assignments = len(assignments) + (not exact)
     p = p_of_no_difference(effect)
     return ClusterTrial(control, treatment, effect, relative, p, p_randomisation, n_assignments, exact)
+
+
+def arms_of_clusters(arm: IntArray, cluster: IntArray) -> IntArray:
+    """(G,) the arm of each cluster, in the order of their codes.
+
+    Args:
+        arm: (n,) from 0, per user.
+        cluster: (n,) integer codes, any values.
+
+    Raises:
+        ValueError: a cluster in two arms.
+    """
+    codes, first, of_user = np.unique(cluster, return_index=True, return_inverse=True)
+    made = arm[first]
+    astray = made[of_user] != arm
+    if astray.any():
+        code = codes[of_user[np.argmax(astray)]]
+        raise ValueError(f"cluster: expected one arm per cluster, got two for {code}")
+    return made
 
 
 def _fit(sides: BoolArray, above: FloatArray, below: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

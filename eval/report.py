@@ -16,6 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eval.audit_findings import AuditRow
+from eval.audit_labels import HumanLabels
+from eval.clustered import Estimate
 from eval.comparison import Comparison
 from eval.guardrails import METHOD as GUARDRAIL_METHOD
 from eval.guardrails import Guardrail
@@ -113,6 +116,8 @@ def comparison_json(comparison: Comparison, sweep: Sweep | None, explanations: S
         },
         "guardrails": [_guardrail(one, comparison, digest) for one in comparison.guardrails],
         "amplifications": [asdict(one) for one in comparison.amplifications],
+        "labels": None if comparison.context.labels is None else label_content(comparison.context.labels),
+        "audits": [_audit(one, comparison, digest) for one in comparison.audits],
         "topics": [asdict(one) | {"decisions": one.decisions} for one in comparison.topics],
         "concentrations": [asdict(one) for one in comparison.concentrations],
         "publishers": None if comparison.publishers is None else asdict(comparison.publishers),
@@ -243,6 +248,47 @@ def _guardrail(found: Guardrail, comparison: Comparison, digest: str) -> dict[st
     }
 
 
+def label_content(labels: HumanLabels) -> dict[str, Any]:
+    """What a file of labels holds, without the labels."""
+    return {
+        "name": labels.name,
+        "digest": labels.digest,
+        "samples": {
+            harm: {
+                "n_labels": sample.n_labels,
+                "n_raters": sample.n_raters,
+                "n_twice": sample.n_twice,
+                "krippendorff_alpha": sample.agreement,
+                "is_frame": sample.is_frame,
+            }
+            for harm, sample in labels.samples.items()
+        },
+    }
+
+
+def audit_content(found: AuditRow) -> dict[str, Any]:
+    """An audited change per 1,000 views as plain values; null where there is no number."""
+    return asdict(found) | {
+        "unit": "per 1,000 views",
+        "change": _estimate(found.change),
+        "relative": _estimate(found.relative),
+    }
+
+
+def _estimate(found: Estimate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {name: getattr(found, name) for name in ("value", "standard_error", "low", "high", "level")}
+
+
+def _audit(found: AuditRow, comparison: Comparison, digest: str) -> dict[str, Any]:
+    return audit_content(found) | {
+        "policy": _policy(comparison.treatment),
+        "baseline": _policy(comparison.original),
+        "config_digest": digest,
+    }
+
+
 def config_digest(comparison: Comparison) -> str:
     """sha256 over everything that decides the figures: policies, data, outcomes, margins, method."""
     settings = {
@@ -254,6 +300,7 @@ def config_digest(comparison: Comparison) -> str:
         "browsing": comparison.browsing,
         "margins": comparison.margins.digest,
         "topic_margin": TOPIC_MARGIN,
+        "labels": None if comparison.context.labels is None else comparison.context.labels.digest,
         "cluster": comparison.cluster,
         "seed": comparison.seed,
         "n_resamples": comparison.n_resamples,

@@ -112,7 +112,7 @@ class Guard:
     p_beyond: FloatArray
 
 
-def guard(segments: Segments, margin: FloatArray | float) -> Guard:
+def guard(segments: Segments, margin: FloatArray | float, *, screened: BoolArray | None = None) -> Guard:
     """Red, grey or green for each segment of a metric of which more is better.
 
     Red: the raw effect is screened as a fall and is not shown to be within the margin; or non-inferiority
@@ -122,6 +122,7 @@ def guard(segments: Segments, margin: FloatArray | float) -> Guard:
     Args:
         segments: see `random_effects`.
         margin: above 0, one for all or (g,).
+        screened: (g,) falls that were screened over more figures than these; None screens these alone.
 
     Raises:
         ValueError: a margin that is not above 0.
@@ -133,7 +134,8 @@ def guard(segments: Segments, margin: FloatArray | float) -> Guard:
     z = float(special.ndtri(0.975))
     non_inferior = segments.effect - z * error > -margins
     powered = margins / error - z >= special.ndtri(POWER)
-    screened = benjamini_hochberg(special.ndtr(segments.effect / error)) <= SCREEN_Q
+    if screened is None:
+        screened = benjamini_hochberg(special.ndtr(segments.effect / error)) <= SCREEN_Q
     p_beyond = special.ndtr((-margins - segments.shrunk) / np.maximum(segments.shrunk_error, 1e-300))
     red = (screened & ~non_inferior) | (powered & ~non_inferior) | (p_beyond > 0.5)
     colour: tuple[Colour, ...] = tuple(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eval.audit_labels import HumanLabels
 from eval.comparison import SEGMENTS, Comparison, Context, compare
 from eval.margins import Margins
 from eval.outcomes import Outcome
@@ -62,6 +63,7 @@ def run_study(
     seed: int = 0,
     margins: Margins | None = None,
     planned_margins: str | None = None,
+    labels: HumanLabels | None = None,
 ) -> Study:
     """Rank a feed by two policies, compare them, sweep the weight of angry, explain the movers, write it all.
 
@@ -77,6 +79,7 @@ def run_study(
         seed: of the resampling.
         margins: how much activity may be lost; None takes those that are shipped.
         planned_margins: the digest of the margins as planned before the result was read.
+        labels: what people said of a sample of the posts.
 
     Raises:
         PolicyError: a policy demotes every candidate of a large feed.
@@ -101,6 +104,7 @@ def run_study(
             ineffective={k: v for k, v in ineffective.items() if v is not None},
             margins=margins,
             planned_margins=planned_margins,
+            labels=labels,
         ),
     )
     first = arms[0]

@@ -1,7 +1,9 @@
 """The support gate: whether a log can answer for a policy at all, asked before any estimate is printed.
 
-All checks of `eval.overlap` must pass for IDENTIFIED. Where they do not, the report says which, and what
-logging would mend it: an estimate of a log that cannot answer is not made less wrong by its interval.
+All checks must pass for IDENTIFIED. Where they do not, the report says which, and what logging would mend it:
+an estimate of a log that cannot answer is not made less wrong by its interval. The verdict is that of one
+estimator: heavy tails leave no interval to one that uses the weights as they are, and hardly touch one that
+leaves the large ones to a response model.
 """
 
 from collections.abc import Mapping
@@ -13,6 +15,9 @@ import numpy as np
 
 from eval.browsing import Status
 from eval.clustered import Estimate, clustered_mean
+from eval.mean_weight import mean_weights
+from eval.off_policy import Estimator
+from eval.ope import SWITCH
 from eval.overlap import (
     Check,
     Limits,
@@ -21,14 +26,16 @@ from eval.overlap import (
     enough_users,
     logger_calibrated,
     logger_stochastic,
-    mean_weights,
+    model_share,
     propensities_present,
+    tail_light,
     target_supported,
     weight_spread,
 )
 from reranker.columns import BoolArray, FloatArray, IntArray
 
-SPREAD = ("ESS_LOW", "ESS_SHARE_LOW", "HEAVY_TAIL")
+Method = Estimator | Literal["direct"]
+SPREAD = ("ESS_LOW", "ESS_SHARE_LOW", "HEAVY_TAIL", "MODEL_SHARE_HIGH")
 WRONG = (
     "the logged propensities are not those that were served with: check temperature, candidates and filters "
     "after the ranking; more traffic does not help"
@@ -42,6 +49,7 @@ MENDED_BY = {
     "PROPENSITY_MISCALIBRATED": WRONG,
     "MEAN_WEIGHT_LOW": WRONG,
     "MEAN_WEIGHT_HIGH": WRONG,
+    "HEAVY_TAIL": "estimate with switch_dr and a response model, whose interval such weights do not touch",
     "USER_DOMINATES": "cap the requests taken of one user, or log more users",
     "SUPPORT_DEFICIT": "log all candidates that the target may serve, and serve each at times; until then "
     "bounds",
@@ -52,10 +60,11 @@ MENDED_BY = {
 
 @dataclass(frozen=True)
 class SupportReport:
-    """The verdict of the gate.
+    """The verdict of the gate on one estimator.
 
     Attributes:
-        status: what an estimate may be called.
+        estimator: whose verdict it is.
+        status: what an estimate by it may be called.
         checks: all of them, in the order of the gate.
         cautions: codes that do not refuse.
         needed_users: how many users of the same kind would pass; None where more of them would not help.
@@ -63,6 +72,7 @@ class SupportReport:
         n_requests, n_users: what was logged.
     """
 
+    estimator: Method
     status: Status
     checks: tuple[Check, ...]
     cautions: tuple[str, ...]
@@ -95,15 +105,25 @@ class Bounds:
 
 
 def gate(
-    served: Served, limits: Limits | None = None, *, method: Literal["weights", "model"] = "weights"
+    served: Served,
+    limits: Limits | None = None,
+    *,
+    estimator: Method = "switch_dr",
+    switch: float = SWITCH,
 ) -> SupportReport:
-    """Whether the log identifies what the target policy would have earned.
+    """Whether the log identifies what the target policy would have earned, as one estimator sees it.
+
+    Wrong or missing propensities, a logger that does not draw and what it never serves refuse all estimators
+    alike. How far weights are spread is asked of those that the estimator uses: `switch_dr` drops the ones
+    above its switch, whose place its model takes, so that there is a limit to that place and none to the
+    tail; the others use them all, and need a variance.
 
     Args:
         served: see `Served`.
         limits: see `Limits`; None takes the defaults.
-        method: "weights" for estimators of `eval.ope`; "model" for a response model alone, which is at best
+        estimator: of `eval.off_policy.evaluate`, or "direct" for a response model alone, which is at best
             MODEL_ONLY whatever the log.
+        switch: of `switch_dr`; with inf it uses all weights too.
 
     Source: the checks of overlap as in Owen, Monte Carlo theory, methods and examples, 2013, chapter 9.3;
     the tail as in Vehtari and others, 2024.
@@ -117,25 +137,27 @@ def gate(
         weight = np.exp(np.minimum(apart, 300.0))  # whose square is finite; beyond it all checks fail alike
         full = np.diff(served.slot_offsets) > 0
         last = served.slot_offsets[1:][full] - 1
+        switches = estimator in {"switch_dr", "direct"} and np.isfinite(switch)
+        used = np.where(weight[last] <= switch, weight[last], 0.0) if switches else weight[last]
         low, high = mean_weights(served, weight, limits)
         checks += (
             logger_stochastic(served, limits),
             logger_calibrated(served, limits),
             low,
             high,
-            *weight_spread(weight[last], served.user[full], limits),
+            *weight_spread(used, served.user[full], limits),
+            model_share(served, weight, switch, low, limits) if switches else tail_light(used, limits),
             target_supported(served, last, limits),
             *clipped(served, low, limits),
         )
         spread = float(np.std(apart[last][np.isfinite(apart[last])])) if len(last) else 0.0
     found = {check.code: check for check in checks}
     failed = frozenset(check.code for check in checks if not check.passed)
-    tail = found["HEAVY_TAIL"].value if "HEAVY_TAIL" in found else None
-    caution = tail is not None and limits.caution_pareto_k < tail <= limits.max_pareto_k
     return SupportReport(
-        status=_status(failed, method),
+        estimator=estimator,
+        status=_status(failed, estimator),
         checks=checks,
-        cautions=("TAIL_CAUTION",) if caution else (),
+        cautions=_cautions(found, limits),
         needed_users=_needed_users(found, n_users, limits),
         remedy=_remedy(failed, spread, limits),
         n_requests=len(served.user),
@@ -186,14 +208,25 @@ def support_bounds(
     return Bounds(low, high)
 
 
-def _status(failed: frozenset[str], method: Literal["weights", "model"]) -> Status:
+def _status(failed: frozenset[str], estimator: Method) -> Status:
     if "ONE_USER" in failed:
         return "REFUSED"
-    if method == "model":
+    if estimator == "direct":
         return "MODEL_ONLY"
     if failed <= {"SUPPORT_DEFICIT"}:
         return "BOUNDED" if failed else "IDENTIFIED"
     return "REFUSED"
+
+
+def _cautions(found: Mapping[str, Check], limits: Limits) -> tuple[str, ...]:
+    """Codes of what passed, and not by much."""
+    worth = {"HEAVY_TAIL": ("TAIL_CAUTION", limits.caution_pareto_k),
+             "MODEL_SHARE_HIGH": ("MODEL_SHARE_CAUTION", limits.caution_model_share)}  # fmt: skip
+    return tuple(
+        caution
+        for code, (caution, least) in worth.items()
+        if code in found and found[code].passed and (found[code].value or 0.0) > least
+    )
 
 
 def _remedy(failed: frozenset[str], log_spread: float, limits: Limits) -> str:

@@ -10,11 +10,12 @@ from eval.broken_logs import broken_logs, served
 from eval.browsing import cascade_examination
 from eval.expected_views import expected_views
 from eval.off_policy import Behaviour, Responses, SlateLog, evaluate, independence_z
-from eval.proof import ESTIMATORS, FLAGGED, METRICS, Replicate, Truth
+from eval.proof import DEFAULT, ESTIMATORS, FLAGGED, GATED, METRICS, WEIGHTS, GateVerdict, Replicate, Truth
 from eval.simulate.parameters import ACTIONS, Parameters, load_parameters
 from eval.simulate.testbed import METRICS as TRUE_METRICS
 from eval.simulate.testbed import N_SLOTS, Logged, angry_zero, log_score, logged, true_values
-from eval.support import gate
+from eval.support import SupportReport, gate
+from eval.weights import pareto_k
 from reranker.columns import FloatArray, IntArray
 from reranker.engagement import request_sums
 
@@ -94,20 +95,26 @@ def moderate_heat(p: Parameters, *, base: float = 4.0, noise: float = 1.0, line:
     )
 
 
-def _views(log: Logged, target_score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(s,) chance that what was served is looked at, and (c,) of candidates under target and logger."""
-    seen = cascade_examination(log.p_stop[log.slate], log.slot_offsets)
+def calibrated_views(log: Logged, target_score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(s,) chance that what was served is looked at, and (c,) of candidates under target and logger.
+
+    As often at each slot as the log says on average. Predictions that have no such calibration put Switch-DR
+    off by the share of the target that its switch leaves to them.
+    """
+    seen = cascade_examination(log.p_stop[log.slate], log.slot_offsets).reshape(-1, N_SLOTS)
+    ratio = log.viewed.reshape(-1, N_SLOTS).mean(axis=0) / seen.mean(axis=0)
     target, logger = (
-        expected_views(score, log.offsets, log.temperature, log.p_stop, N_SLOTS).sum(axis=1)
+        expected_views(score, log.offsets, log.temperature, log.p_stop, N_SLOTS) @ ratio
         for score in (target_score, log.score)
     )
-    return seen, target, logger
+    return (seen * ratio).ravel(), target, logger
 
 
 def _responses(log: Logged, views: tuple[FloatArray, FloatArray, FloatArray], metric: str) -> Responses:
     """What the ranker's own predictions say: they are off by 30 %, and so is where people stop.
 
-    Nothing is fitted to the log, so no fold of users is needed; of tiring down the slate it knows nothing.
+    Nothing is fitted to the log but how often each slot is looked at on average: four numbers from so many
+    requests need no folds of users.
     """
     seen, target, logger = views
     per_look = {
@@ -148,8 +155,8 @@ def replicate(setting: Setting, number: int, sizes: Sizes) -> Replicate:
     log = logged(sizes.n_users, sizes.n_requests, setting.temperature, seed, setting.parameters())
     target_score = log_score(log.p_action, angry_zero())
     good = served(log, target_score)
-    report = gate(good)
-    views, marginal = _views(log, target_score), marginal_weights(log, target_score)
+    verdicts = {name: gate(good, estimator=name) for name in GATED}
+    views, marginal = calibrated_views(log, target_score), marginal_weights(log, target_score)
     found, z = [], []
     for metric in METRICS:
         own = SlateLog(
@@ -161,10 +168,12 @@ def replicate(setting: Setting, number: int, sizes: Sizes) -> Replicate:
         )
         found.append(_estimates(own, _responses(log, views, metric)))
         z.append(independence_z(own))
-    broken = {}
+    broken: dict[str, dict[str, GateVerdict]] = {}
     if number % sizes.broken_every == 0:
         made = broken_logs(log, target_score, seed)
-        broken = {kind: (one.status, one.reasons) for kind, one in ((k, gate(s)) for k, s in made.items())}
+        broken = {
+            kind: {name: _verdict(gate(one, estimator=name)) for name in GATED} for kind, one in made.items()
+        }
     table = np.array(found)  # (M, E, 4)
     return Replicate(
         number=number,
@@ -173,12 +182,16 @@ def replicate(setting: Setting, number: int, sizes: Sizes) -> Replicate:
         relative=table[..., 2],
         relative_error=table[..., 3],
         independence_z=np.array(z),
-        status=report.status,
-        reasons=report.reasons,
-        effective_share=report.check("ESS_SHARE_LOW").value or 0.0,
-        pareto_k=report.check("HEAVY_TAIL").value or 0.0,
+        verdicts={name: _verdict(one) for name, one in verdicts.items()},
+        effective_share=verdicts[WEIGHTS].check("ESS_SHARE_LOW").value or 0.0,
+        pareto_k=pareto_k(np.exp(good.log_target - good.log_logging)[log.slot_offsets[1:] - 1]),
+        model_share=verdicts[DEFAULT].check("MODEL_SHARE_HIGH").value or 0.0,
         broken=broken,
     )
+
+
+def _verdict(report: SupportReport) -> GateVerdict:
+    return report.status, report.reasons
 
 
 def _estimates(own: SlateLog, expected: Responses) -> list[tuple[float, float, float, float]]:

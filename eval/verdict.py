@@ -7,11 +7,13 @@ another claim, which needs a margin set beforehand and an equivalence test; `eva
 from eval.comparison import Comparison
 from eval.findings import (
     activity_finding,
+    audited,
     decision_summary,
     gate_notes,
     level_note,
     one_holder,
     other_verdicts,
+    own_ruler_text,
     rates_text,
     refused_rates,
     topic_sentences,
@@ -45,6 +47,7 @@ def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
     disagreeing = [text for row in main if (text := _depends_on_model(row, comparison))]
     return (
         _summary(main, comparison),
+        *audited(comparison),
         *found,
         *topic_sentences(comparison),
         *(Sentence("open", text) for text in (*disagreeing, *other_verdicts(comparison))),
@@ -176,13 +179,7 @@ def _notes(comparison: Comparison) -> list[Sentence]:
 def _warnings(comparison: Comparison, main: list[Row]) -> list[Sentence]:
     texts = []
     if comparison.own_ruler:
-        names = ", ".join(in_words(name) for name in comparison.own_ruler)
-        texts.append(
-            f"The classifier or ratings that demoted also measure {names}. Demotion lowers its own estimate "
-            "by construction, so these figures overstate the effect; an independent measure is needed: "
-            "label a sample of the posts that the two policies show differently (eval.audit_design draws it) "
-            "and correct the figures by it (eval.audit_sample)."
-        )
+        texts.append(own_ruler_text(comparison))
     if any(key.endswith("weights.angry") for key, _, _ in comparison.differences) and any(
         row.metric == "angry_share" for row in main
     ):

@@ -140,7 +140,7 @@ def pareto_k(weight: FloatArray) -> float:
     appendix C; Zhang and Stephens, A new and efficient estimation method for the generalized Pareto
     distribution, 2009, section 3.
     """
-    n_tail = int(np.ceil(min(0.2 * len(weight), 3.0 * np.sqrt(len(weight)))))
+    n_tail = tail_size(len(weight))
     if n_tail < MIN_TAIL:
         return float("nan")
     largest = np.sort(weight)[-(n_tail + 1) :]
@@ -150,6 +150,25 @@ def pareto_k(weight: FloatArray) -> float:
     excess = excess[excess > 0]
     shape = _generalised_pareto_shape(excess) if len(excess) >= MIN_TAIL else float("nan")
     return float((shape * len(excess) + 5.0) / (len(excess) + 10.0))
+
+
+def pareto_k_error(k: float, n: int) -> float:
+    """The standard error of a Pareto k that was fitted to n weights, by the large-sample formula.
+
+    The formula holds from k = -0.5 on; below, where tails are short, its value there is returned.
+
+    Source: Smith, Estimating tails of probability distributions, 1987: (1 + k)^2 / m for a tail of m.
+
+    Example:
+        >>> round(pareto_k_error(0.5, 10_000), 4)
+        0.0866
+    """
+    return float((1.0 + max(k, -0.5)) / np.sqrt(tail_size(n)))
+
+
+def tail_size(n: int) -> int:
+    """How many of n weights are taken for their tail."""
+    return int(np.ceil(min(0.2 * n, 3.0 * np.sqrt(n))))
 
 
 def _generalised_pareto_shape(excess: FloatArray) -> float:

@@ -152,10 +152,10 @@ def cached(scorer: Scorer, cache: ScoreCache, *, decided_by: str = "") -> Scorer
     """
     nothing = scorer(Content.of_texts([]))
     labels, model = nothing.labels, nothing.model
-    head = hashlib.sha256(json.dumps([READING_VERSION, model, labels, decided_by]).encode())
+    head = head_of(nothing, decided_by)
 
     def score(content: Content) -> HarmScores:
-        keys = _keys(head, content)
+        keys = keys_of(head, content)
         found = cache.get(list(dict.fromkeys(keys)))
         row_of: dict[bytes, int] = {}
         for row, key in enumerate(keys):
@@ -163,16 +163,21 @@ def cached(scorer: Scorer, cache: ScoreCache, *, decided_by: str = "") -> Scorer
                 row_of.setdefault(key, row)
         if row_of:
             fresh = scorer(content.take(list(row_of.values())))
-            values = _packed(fresh)
+            values = packed(fresh)
             found.update(zip(row_of, values, strict=True))
             kept = fresh.scored.tolist()
             cache.put({key: found[key] for key, keep in zip(row_of, kept, strict=True) if keep})
-        return _unpacked([found[key] for key in keys], labels, model, cache.path)
+        return unpacked([found[key] for key in keys], labels, model, cache.path)
 
     return score
 
 
-def _keys(head: "hashlib._Hash", content: Content) -> list[bytes]:
+def head_of(nothing: HarmScores, decided_by: str = "") -> "hashlib._Hash":
+    """What all keys of a scorer begin with; `nothing` is what it scores for no post."""
+    return hashlib.sha256(json.dumps([READING_VERSION, nothing.model, nothing.labels, decided_by]).encode())
+
+
+def keys_of(head: "hashlib._Hash", content: Content) -> list[bytes]:
     """(n,) digests; each part is written with its length, so that no two posts read the same."""
     keys = []
     for text, language, urls in zip(content.text, content.language, content.urls, strict=True):
@@ -185,7 +190,7 @@ def _keys(head: "hashlib._Hash", content: Content) -> list[bytes]:
     return keys
 
 
-def _packed(scores: HarmScores) -> list[bytes]:
+def packed(scores: HarmScores) -> list[bytes]:
     """Probability, then confidence of each row, as little-endian float32."""
     both: NDArray[np.float32] = np.hstack([scores.probability, scores.confidence]).astype("<f4")
     width = both.shape[1] * both.itemsize
@@ -193,7 +198,12 @@ def _packed(scores: HarmScores) -> list[bytes]:
     return [raw[start : start + width] for start in range(0, len(raw), width)] if width else [b""] * scores.n
 
 
-def _unpacked(values: list[bytes], labels: tuple[str, ...], model: str, path: Path) -> HarmScores:
+def unpacked(values: Sequence[bytes], labels: tuple[str, ...], model: str, path: str | Path) -> HarmScores:
+    """The scores that `packed` made, kept at the path.
+
+    Raises:
+        ValueError: they are not those of so many labels.
+    """
     width = 2 * len(labels)
     if any(len(value) != 4 * width for value in values):
         raise ValueError(f"{path}: expected {4 * width} bytes per post, got others; delete it to start anew")

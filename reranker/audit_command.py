@@ -23,6 +23,16 @@ LogsArgument = Annotated[
 ]
 
 
+AuditLabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--audit-labels",
+        help="Labels by people: .csv or .parquet with item, harm, y, sampling_prob and maybe rater.",
+        show_default=False,
+    ),
+]
+
+
 @audit_app.callback()
 def _audit() -> None:
     """Logs of impressions."""  # keeps `validate` a command of its own while it is the only one
@@ -110,27 +120,53 @@ def compare_command(
     planned_margins: Annotated[
         str | None, typer.Option(help="Digest of the margins as planned; a warning where others are used.")
     ] = None,
+    audit_labels: AuditLabelsOption = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A segment or group of the log to tell apart; repeatable. Default: country, language, "
+            "device, relation, media and publisher, where logged."
+        ),
+    ] = None,
+    mixture: Annotated[
+        str | None, typer.Option(help="The segment that says which of several loggers served each request.")
+    ] = None,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a mixture: VALUE=POLICY, or VALUE=score where all draw over the logged score."),
+    ] = None,
 ) -> None:
     """What a treatment would have changed against an original; LOGS that cannot say are refused."""
-    from eval.logged import compare_logged  # noqa: PLC0415 - the evaluation, as every command does
+    from eval.audit_labels import read_labels  # noqa: PLC0415 - the evaluation, as every command does
+    from eval.logged import compare_logged  # noqa: PLC0415
+    from eval.logged_comparison import LoggedContext, LoggedSettings  # noqa: PLC0415
+    from eval.logged_mixture import parse_mixture  # noqa: PLC0415
     from eval.logged_policy import Scale, parse_policy  # noqa: PLC0415
-    from eval.logged_report import HEADINGS, cells, sentences, write_logged  # noqa: PLC0415
+    from eval.logged_report import HEADINGS, cells, write_logged  # noqa: PLC0415
+    from eval.logged_words import sentences  # noqa: PLC0415
     from eval.margins import SHIPPED, load_margins  # noqa: PLC0415
 
     check_output(output)
     if scale not in {"linear", "log"}:
         raise FeedError(f"--scale: expected linear or log, got {scale!r}")
+    if (mixture is None) != (not logger):
+        raise FeedError("--mixture: expected with at least two --logger, got one without the other")
     unit = cast("Scale", scale)
     pair = [parse_policy(one, temperature=temperature, scale=unit) for one in (original, treatment)]
+    loggers = None if mixture is None else parse_mixture(mixture, logger or (), scale=unit)
     try:
         with told(), errors.status("comparing"):
-            agreed = load_margins(margins or SHIPPED)
-            found = compare_logged(
-                _Files(logs), pair[0], pair[1], margins=agreed, planned_digest=planned_margins
+            context = LoggedContext(
+                load_margins(margins or SHIPPED),
+                planned_margins,
+                None if audit_labels is None else read_labels(audit_labels),
+                loggers,
             )
+            settings = LoggedSettings(segments=None if segment is None else tuple(segment))
+            found = compare_logged(_Files(logs), pair[0], pair[1], settings=settings, context=context)
     except ModuleNotFoundError as error:
         raise FeedError(str(error)) from None
-    path = write_logged(found, output)
+    _, page = write_logged(found, output)
     for name, policy in (("original", original), ("treatment", treatment)):
         console.print(f"{name}: {policy}", markup=False, highlight=False, soft_wrap=True)
     table = Table(*HEADINGS, box=None)
@@ -139,4 +175,4 @@ def compare_command(
     console.print(table)
     for sentence in sentences(found):
         console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"result: {path}", soft_wrap=True, markup=False)
+    console.print(f"report: {page}", soft_wrap=True, markup=False)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from reranker.audit_command import audit_app
+from reranker.audit_command import AuditLabelsOption, audit_app
 from reranker.columns import FeedError
 from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.explain import explain
@@ -42,6 +42,7 @@ from reranker.policy import Policy, PolicyError
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
 from reranker.score_command import score
 from reranker.scoring import effective_weights
+from reranker.serve_command import serve
 from reranker.simulate_command import simulate
 from reranker.terminal import (
     console,
@@ -67,6 +68,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
 app.add_typer(audit_app, name="audit")
 app.command()(score)
+app.command()(serve)
 app.command()(simulate)
 
 
@@ -172,11 +174,14 @@ def compare(
         str | None,
         typer.Option("--planned-margins", help="Digest of the margins as planned; others are warned of."),
     ] = None,
+    audit_labels: AuditLabelsOption = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Show snippets of texts.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Compare what two policies put in front of people, and write a report."""
+    from eval.audit_feed import check_labels
+    from eval.audit_labels import read_labels
     from eval.exposure import browsing
     from eval.lexicon import read_lexicon
     from eval.margins import SHIPPED, load_margins
@@ -190,6 +195,7 @@ def compare(
         browsing(shown)
         terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
         agreed = load_margins(margins or SHIPPED)
+        labels = None if audit_labels is None else read_labels(audit_labels)
     feed = read(feeds, interactions)
     with told():
         attribute_outcomes(feed, truth or ())
@@ -197,8 +203,11 @@ def compare(
         feed, policies, scores, Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     )
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
+    if labels is not None:
+        with told():
+            check_labels(labels, feed, outcomes)
     chosen: dict[str, Any] = {"margins": agreed, "planned_margins": planned_margins, "seed": seed}
-    chosen |= {"shown": shown, "data": feeds.name, "show_text": show_text}
+    chosen |= {"shown": shown, "data": feeds.name, "show_text": show_text, "labels": labels}
     _study(feed, harms, arms, outcomes, output, **chosen)
 
 

@@ -197,6 +197,12 @@ def _rule_name(ranking: Ranking) -> str:
     return "squash of negative sums" if policy.score.negative_squash else "score of the neighbour above"
 
 
+_WITHOUT_ENGAGEMENT = {
+    "chronological": " because newer posts come first; engagement does not count.",
+    "uniform": " in an order that is random by design.",
+}
+
+
 def _position_sentence(ranking: Ranking, row: int, terms: tuple[Term, ...]) -> str:
     position = int(ranking.position[row])
     if position < 0:
@@ -207,15 +213,19 @@ def _position_sentence(ranking: Ranking, row: int, terms: tuple[Term, ...]) -> s
         where += f", drawn by chance (number {_by_score(ranking, row)} by its score alone)"
     if ranking.held_out[ranking.feed.request_of_row[row]]:
         return f"{where} because this viewer is in the holdout that keeps the original order."
-    if ranking.policy.score.order_by == "chronological":
-        return f"{where} because newer posts come first; engagement does not count."
-    if ranking.policy.score.order_by == "uniform":
-        return f"{where} in an order that is random by design."
+    order_by = ranking.policy.score.order_by
+    if order_by in _WITHOUT_ENGAGEMENT:
+        return where + _WITHOUT_ENGAGEMENT[order_by]
+    if not (any(ranking.policy.every_weight()) or any(ranking.policy.labels.values())):
+        return f"{where}: this policy gives weight to nothing, and what it does not move stays where it came."
     parts = sorted((t for t in terms if t.kind in ("engagement", "label")), key=lambda t: -abs(t.amount))[:3]
     named = ", ".join(t.name.replace("_", " ") for t in parts if t.amount)
     total, good = float(ranking.engagement[row]), float(ranking.good[row])
     if total == 0:
-        return f"{where}; what counts for it is {named or 'nothing, it has no engagement yet'}."
+        nothing = (
+            "it has no engagement yet" if any(ranking.policy.every_weight()) else "its text was not scored"
+        )
+        return f"{where}; what counts for it is {named or f'nothing, {nothing}'}."
     worth = f"its engagement is worth {total:,.4g} likes"
     if ranking.policy.value.bad_weight != 1.0:
         worth += f", of which {good:,.4g} are of a kind that people endorse on reflection"

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from models.scores import Scorer
+from models.scores import HarmScores, Scorer
 from reranker.anger import AngerBaseline, AngerTest, measure_anger
 from reranker.columns import BoolArray, FeedError, FloatArray, IntArray
 from reranker.demotion import lowered
@@ -108,21 +108,25 @@ class Reranker:
 
 def score_harms(feed: Feed, scorer: Scorer) -> Harms:
     """Scores of the candidates, and the mean toxicity of the comments on each."""
+    acts = feed.interactions
     posts = scorer(feed.content())
+    return harms_of_scores(feed, posts, None if acts is None or not len(acts) else scorer(acts.content()))
+
+
+def harms_of_scores(feed: Feed, posts: HarmScores, comments: HarmScores | None) -> Harms:
+    """The harms of the candidates from scores made before, of them and of the feed's single acts."""
     tone = np.full(feed.n, np.nan)
     acts = feed.interactions
-    if acts is not None and len(acts):
-        comments = scorer(acts.content())
-        if "toxicity" in comments.labels:
-            toxicity = comments.column("toxicity")[0].astype(np.float64)
-            scored = ~np.isnan(toxicity)
-            index = {value: code for code, value in enumerate(acts.post_id.values)}
-            size = len(acts.post_id.values)
-            total = np.bincount(acts.post_id.codes[scored], weights=toxicity[scored], minlength=size)
-            count = np.bincount(acts.post_id.codes[scored], minlength=size)
-            mean = np.append(total / np.where(count > 0, count, np.nan), np.nan)
-            lookup = np.array([index.get(value, -1) for value in feed.post_id.values], dtype=np.int64)
-            tone = mean[lookup[feed.post_id.codes]]
+    if acts is not None and comments is not None and "toxicity" in comments.labels:
+        toxicity = comments.column("toxicity")[0].astype(np.float64)
+        scored = ~np.isnan(toxicity)
+        index = {value: code for code, value in enumerate(acts.post_id.values)}
+        size = len(acts.post_id.values)
+        total = np.bincount(acts.post_id.codes[scored], weights=toxicity[scored], minlength=size)
+        count = np.bincount(acts.post_id.codes[scored], minlength=size)
+        mean = np.append(total / np.where(count > 0, count, np.nan), np.nan)
+        lookup = np.array([index.get(value, -1) for value in feed.post_id.values], dtype=np.int64)
+        tone = mean[lookup[feed.post_id.codes]]
     return Harms(posts, tone)
 
 

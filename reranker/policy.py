@@ -8,6 +8,7 @@ settings have the same digest whatever they are called.
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -261,6 +262,16 @@ class Holdout(Section):
     salt: str = ""
 
 
+class Failure(Section):
+    """How a server ranks a request whose posts it cannot score: a scorer is missing, too slow or broken.
+
+    "original" keeps the request's own order. "median" ranks, the posts without scores taken at the median of
+    those that the server scored before; until it has scored some, the original order stays.
+    """
+
+    order: Literal["original", "median"] = "original"
+
+
 class Policy(Scale):
     """A checked policy. Read one with `load_policy`."""
 
@@ -292,6 +303,7 @@ class Policy(Scale):
     slate: Slate = Slate()
     exploration: Exploration | None = None
     holdout: Holdout = Holdout()
+    failure: Failure = Failure()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Policy":
@@ -342,11 +354,14 @@ class Policy(Scale):
     def canonical(self) -> str:
         """What decides the ranking, as JSON with sorted keys."""
         content = self.model_dump(mode="json", by_alias=True, exclude=set(DESCRIPTIVE))
-        if self.exploration is None:  # policies without it keep the digest that they had before it existed
+        # policies without these keep the digest that they had before they existed
+        if self.exploration is None:
             del content["exploration"]
+        if self.failure == Failure():
+            del content["failure"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the canonical form, in hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()

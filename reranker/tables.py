@@ -66,11 +66,21 @@ def read_table(path: str | Path, layout: Layout) -> pa.Table:
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path)
         try:
-            return (_read_csv if path.suffix.lower() == ".csv" else _read_jsonl)(path, layout)
+            csv = path.suffix.lower() == ".csv"
+            return _read_csv(path.read_bytes(), layout) if csv else _read_jsonl(path, layout)
         except FeedError as error:
             raise FeedError(f"{path}: {error}") from None
     except OSError as error:
         raise FeedError(f"{path}: expected a readable file, got {first_line(error)}") from error
+
+
+def read_text(content: bytes, suffix: str, layout: Layout) -> pa.Table:
+    """The rows of a .csv, .jsonl or .ndjson file whose content is in memory; nothing is written anywhere.
+
+    Raises:
+        FeedError: the content is not in its format.
+    """
+    return _read_csv(content, layout) if suffix == ".csv" else _read_jsonl(io.BytesIO(content), layout)
 
 
 def first_line(error: BaseException) -> str:
@@ -118,8 +128,7 @@ def _read_directory(path: Path) -> pa.Table:
         raise FeedError(f"{path}: expected files of one layout, got {first_line(error)}") from None
 
 
-def _read_csv(path: Path, layout: Layout) -> pa.Table:
-    content = path.read_bytes()
+def _read_csv(content: bytes, layout: Layout) -> pa.Table:
     if np.count_nonzero(np.frombuffer(content, np.uint8) == ord('"')) % 2:
         raise FeedError("expected every quote to be closed, got an odd number of quotes")
     read = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
@@ -162,25 +171,26 @@ def _csv_column(name: str, column: ChunkedArray, layout: Layout) -> Array:
     return text
 
 
-def _read_jsonl(path: Path, layout: Layout) -> pa.Table:
+def _read_jsonl(source: Path | io.BytesIO, layout: Layout) -> pa.Table:
     schema = pa.schema([(name, JSON_TYPES[kind]) for name, kind in layout.items() if kind in JSON_TYPES])
     try:
         table = pa.json.read_json(
-            path,
+            source,
             read_options=pa.json.ReadOptions(block_size=BLOCK_BYTES),
             parse_options=pa.json.ParseOptions(explicit_schema=schema),
         )
         names = list(table.column_names)
     except (pa.ArrowException, UnicodeDecodeError):
-        return _read_jsonl_slowly(path, layout)
+        content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+        return _read_jsonl_slowly(content, layout)
     # a column of the schema that no row has comes back as nulls
     return table.select([name for name in names if table.column(name).null_count < len(table)])
 
 
-def _read_jsonl_slowly(path: Path, layout: Layout) -> pa.Table:
+def _read_jsonl_slowly(content: bytes, layout: Layout) -> pa.Table:
     """JSON lines row by row: for integer ids and true / false as numbers, or to find the row at fault."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
         try:

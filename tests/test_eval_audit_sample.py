@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from eval.audit_balance import Balance, balance
 from eval.audit_design import (
     audit_sizes,
     draw_audit,
@@ -12,13 +13,14 @@ from eval.audit_design import (
 )
 from eval.audit_sample import (
     Audit,
+    _effective_df,
     audited_change,
     audited_prevalence,
     audited_relative_change,
     hajek,
-    rogan_gladen,
-    rogan_gladen_change,
+    hajek_change,
 )
+from eval.misclassification import rogan_gladen, rogan_gladen_change
 
 NAN = np.nan
 
@@ -216,7 +218,7 @@ def test_intervals_cover_the_truth_over_users_and_draws():
     levels = [float(popularity * w @ label / (popularity @ w)) for w in weights]
     chance = inclusion_probabilities(audit_sizes(popularity, score), 120)
     user = np.repeat(np.arange(users), each)
-    hits, replicates = np.zeros(2), 300
+    hits, replicates = np.zeros(3), 300
     for replicate in range(replicates):
         # seven views in ten of a user are of one item, so that the views of a user are alike
         item = rng.choice(m, users * each, p=popularity)
@@ -227,8 +229,9 @@ def test_intervals_cover_the_truth_over_users_and_draws():
         made = (
             audited_prevalence(first, item, audit, user).estimate,
             audited_change(first, second, item, audit, cluster=user).estimate,
+            hajek_change(first, second, item, audit, cluster=user).estimate,
         )
-        for i, truth in enumerate((levels[0], levels[1] - levels[0])):
+        for i, truth in enumerate((levels[0], levels[1] - levels[0], levels[1] - levels[0])):
             hits[i] += made[i].low <= truth <= made[i].high
     # 4 standard errors of a share of 300 at 95 %
     assert (np.abs(hits / replicates - 0.95) < 4 * np.sqrt(0.95 * 0.05 / replicates)).all()
@@ -280,6 +283,85 @@ def test_identical_policies_differ_by_exactly_nothing():
     assert (found.value, found.standard_error) == (0.0, 0.0)
 
 
+def test_a_change_from_labels_alone_is_the_difference_of_two_ratios_by_hand():
+    # 0.5 / 0.7 of the labelled views, by their chances, against 0.4 / 1.6; from item 0 alone, and so on
+    chance, label = np.array([0.5, 0.25, 1.0]), np.array([1.0, 0.0, 0.0])
+    audit = Audit(np.array([0.9, 0.1, 0.5]), label, chance)
+    first, second = np.array([4.0, 1, 1]), np.array([1.0, 4, 1])
+    found = hajek_change(first, second, np.arange(3), audit, cluster=np.arange(3))
+    before, after = 8 / (8 + 4 + 1), 2 / (2 + 16 + 1)
+    assert found.estimate.value == pytest.approx(after - before)
+    assert found.model == pytest.approx((0.9 + 0.4 + 0.5) / 6 - (3.6 + 0.1 + 0.5) / 6)
+    # each item is its own user, so that the drawing is in the spread of users and counts once
+    z = second / 19 * (label - after) / chance - first / 13 * (label - before) / chance
+    assert found.estimate.standard_error == pytest.approx(np.sqrt(3 / 2 * (z @ z)))
+
+
+def test_a_change_from_labels_of_everything_is_the_change_of_the_labels_whatever_the_score():
+    rng = np.random.default_rng(12)
+    label, item, user = rng.integers(0, 2, 30).astype(float), rng.integers(0, 30, 200), np.arange(200) // 10
+    first, second = rng.random(200), rng.random(200)
+    plain = hajek_change(first, second, item, full(1 - label, label), cluster=user)
+    known = audited_change(first, second, item, full(label, label), cluster=user)
+    assert plain.estimate.value == pytest.approx(known.estimate.value)
+    assert plain.estimate.standard_error == pytest.approx(known.estimate.standard_error)
+    assert hajek_change(first, first, item, full(label, label), cluster=user).estimate.value == 0.0
+    with pytest.raises(ValueError, match="labels: expected some on items that are viewed"):
+        hajek_change(first, second, item, full(label, np.full(30, NAN)), cluster=user)
+
+
+def test_degrees_of_freedom_are_as_few_as_the_labels_that_decide() -> None:
+    rng = np.random.default_rng(14)
+    m = 2_000
+    label = (rng.random(m) < 0.5).astype(float)
+    audit = full(np.full(m, 0.5), label)
+    even, seen = np.ones(m), np.ones(m)
+    found = audited_prevalence(even, np.arange(m), audit, np.arange(m)).estimate
+    assert found.degrees_of_freedom == pytest.approx(m - 1, rel=0.1)
+    seen[:5] = 1_000.0  # five posts have most of the views
+    few = audited_prevalence(seen, np.arange(m), audit, np.arange(m)).estimate
+    assert 1 <= few.degrees_of_freedom < 12
+    half = 0.5 * (few.high - few.low)
+    assert half > 2.1 * few.standard_error
+    # and of normal parts it is the number of users, less 1
+    values = rng.normal(size=m)
+    assert _effective_df(values - values.mean(), m) == pytest.approx(m - 1, rel=0.2)
+
+
+def test_right_chances_balance_and_wrong_ones_or_lost_labels_do_not():
+    rng = np.random.default_rng(13)
+    m = 4_000
+    views = rng.gamma(1, 1, m)
+    chance = inclusion_probabilities(audit_sizes(views, np.full(m, 0.1)), 600)
+    z = []
+    for seed in range(200):
+        drawn = draw_audit(chance, seed=seed)
+        found = balance(views, np.arange(m), Audit(np.zeros(m), np.where(drawn, 0.0, NAN), chance))
+        z.append(found.z)
+        if seed == 0:
+            assert found.share == pytest.approx((views / chance)[drawn].sum() / views.sum())
+            # a third of the labels never came back
+            kept = drawn & (rng.random(m) > 1 / 3)
+            lost = balance(views, np.arange(m), Audit(np.zeros(m), np.where(kept, 0.0, NAN), chance))
+            assert lost.share == pytest.approx(2 / 3, abs=0.1)
+            assert lost.z < -3
+            # chances written down as half of what they were
+            half = balance(views, np.arange(m), Audit(np.zeros(m), np.where(drawn, 0.0, NAN), chance / 2))
+            assert half.share == pytest.approx(2 * found.share)
+            assert half.z > 3
+    assert np.std(z) == pytest.approx(1.0, abs=4 / np.sqrt(2 * 200))
+    assert abs(np.mean(z)) < 4 / np.sqrt(200)
+
+
+def test_a_census_balances_exactly_and_one_that_left_items_out_does_not():
+    views = np.array([3.0, 2, 1])
+    assert balance(views, np.arange(3), full(np.zeros(3), np.zeros(3))) == Balance(1.0, 0.0)
+    missing = Audit(np.zeros(3), np.array([0.0, 1.0, NAN]), np.ones(3))
+    found = balance(views, np.arange(3), missing)
+    assert (found.share, found.z) == (5 / 6, -np.inf)
+    assert balance(np.zeros(3), np.arange(3), missing) == Balance(1.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -309,7 +391,7 @@ def test_identical_policies_differ_by_exactly_nothing():
             lambda: audited_prevalence(
                 np.zeros(3), np.arange(3), full(np.zeros(3), np.ones(3)), np.arange(3)
             ),
-            "not all 0",
+            "a sum above 0",
         ),
     ],
 )

@@ -342,3 +342,17 @@ def test_a_fitted_survival_curve_is_a_browsing_model():
     truth = cascade_examination(stop[:5], np.array([0, 5]))
     assert (np.abs(found.examination - truth) <= 4 * found.standard_error).all()
     assert depth_curve(np.tile([*found.hazard[:4], 0.0], 20_000), offsets, depth).max_gap < 1e-9
+
+
+def test_a_step_of_the_click_model_takes_at_least_ten_million_impressions_a_second():
+    import time
+
+    rng = np.random.default_rng(20)
+    n = 600_000  # so many items that most impressions are cells of their own
+    cells = click_cells(rng.integers(0, 200_000, n), rng.integers(0, 10, n), rng.random(n) < 0.1)
+    fit_click_model(cells, max_steps=1)
+    start = time.process_time()
+    fit_click_model(cells, max_steps=20, tolerance=0.0)
+    rate = len(cells.position) * 20 / (time.process_time() - start)
+    assert len(cells.position) > 0.8 * n
+    assert rate > 10e6  # measured 70 million cells; the bar is for impressions, several of which share a cell

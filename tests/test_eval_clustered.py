@@ -9,13 +9,13 @@ from eval.clustered import (
     clustered_mean,
     clustered_ratio,
     clustered_ratio_change,
-    fieller,
     from_influence,
     relative_change,
     relative_of,
     t_quantile,
-    two_way_standard_error,
 )
+from eval.fieller import fieller
+from eval.two_way import two_way_standard_error
 
 NUM = np.array([1.0, 0, 2, 1, 0, 3, 0, 1])
 DEN = np.array([10.0, 5, 10, 10, 5, 20, 10, 10])
@@ -32,7 +32,7 @@ def users(rng, n_users, *, rows=8, icc=0.5):
 
 def test_a_ratio_by_cluster_has_the_digits_worked_out_by_hand():
     # R = 8 / 80. Residuals by cluster -.5, 1, .5, -1; sum of squares 2.5; se = sqrt(4/3 * 2.5) / 80.
-    estimate = clustered_ratio(NUM, DEN, CLUSTER)
+    estimate = clustered_ratio(NUM, DEN, CLUSTER, reduce_below=0)
     assert estimate.value == pytest.approx(0.1, abs=1e-15)
     assert estimate.standard_error == pytest.approx(0.0228217732, abs=1e-10)
     assert (estimate.n, estimate.n_clusters) == (8, 4)
@@ -46,8 +46,8 @@ def test_a_mean_and_a_ratio_agree_with_the_cluster_sandwich_of_statsmodels():
     num, den, cluster = users(np.random.default_rng(1), 30)
     den += 1
     for weight, value, ours in (
-        (np.ones(len(num)), num, clustered_mean(num, cluster)),
-        (den, num / den, clustered_ratio(num, den, cluster)),
+        (np.ones(len(num)), num, clustered_mean(num, cluster, reduce_below=0)),
+        (den, num / den, clustered_ratio(num, den, cluster, reduce_below=0)),
     ):
         fit = WLS(value, np.ones((len(value), 1)), weights=weight).fit(
             cov_type="cluster", cov_kwds={"groups": cluster, "df_correction": True}
@@ -60,7 +60,7 @@ def test_the_influence_of_a_relative_change_is_its_derivative_by_the_weight_of_e
     rng = np.random.default_rng(2)
     num, den, cluster = users(rng, 25)
     num1, den1 = rng.binomial(num.astype(int), 0.8).astype(float), den + 1
-    estimate = relative_change((num, den), (num1, den1), cluster)
+    estimate = relative_change((num, den), (num1, den1), cluster, reduce_below=0)
 
     def statistic(weight):
         w = weight[cluster]
@@ -142,7 +142,8 @@ def test_missing_values_are_refused():
 
 def test_codes_may_be_any_integers():
     far = np.array([-7, 10**12, 5, -(10**9)])[CLUSTER]
-    assert clustered_ratio(NUM, DEN, far).standard_error == pytest.approx(0.0228217732, abs=1e-10)
+    found = clustered_ratio(NUM, DEN, far, reduce_below=0)
+    assert found.standard_error == pytest.approx(0.0228217732, abs=1e-10)
 
 
 def test_fieller_is_the_set_that_the_test_does_not_reject():

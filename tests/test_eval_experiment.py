@@ -16,7 +16,8 @@ from eval.arms import (
 )
 from eval.clustered import clustered_mean
 from eval.decision import decide
-from eval.experiment import Metric, Users, read_out, totals_by_user, winsorised
+from eval.effects import winsorised
+from eval.experiment import Metric, QuantileMetric, Users, read_out, totals_by_user
 from eval.placebo import placebo_check
 from eval.randomised_clusters import cluster_trial
 from eval.sample_ratio import crossed, sample_ratio, sample_ratios
@@ -586,3 +587,162 @@ def test_one_arm_alone_has_the_interval_of_the_clustered_mean():
     own = means.influence[1, halves(50)]
     alone = clustered_mean(values[halves(50)], np.arange(25))
     assert math.sqrt(25 / 24 * own @ own) == pytest.approx(alone.standard_error, rel=1e-12)
+
+
+# --- arms of whole clusters, in the readout
+
+
+def in_countries(rng, n_countries=12, *, effect=0.0):
+    """Users of unequal countries, half of which are treated; a covariate that countries differ in."""
+    sizes = np.maximum(20, np.round(100 * np.exp(rng.standard_normal(n_countries)))).astype(int)
+    country = np.repeat(np.arange(n_countries), sizes)
+    treated = np.isin(country, rng.permutation(n_countries)[: n_countries // 2])
+    level = rng.standard_normal(n_countries)[country]
+    before = level + 0.3 * rng.standard_normal(len(country))
+    values = 5 + 0.3 * level + 0.1 * rng.standard_normal(n_countries)[country] + effect * treated
+    return country, treated, before, values + 0.5 * rng.standard_normal(len(country))
+
+
+def readout_of_countries(country, treated, values, **metric):
+    n = len(country)
+    everyone = Users(treated.astype(int), ("old", "new"), (1, 1), np.ones(n), cluster=country)
+    return read_out(everyone, [Metric("time", values, **metric)])
+
+
+def test_arms_of_countries_are_read_by_country():
+    rng = np.random.default_rng(30)
+    country, treated, before, values = in_countries(rng)
+    found = readout_of_countries(
+        country, treated, values, covariates=(Covariate("before", before, np.zeros(len(country))),)
+    )
+    readout = found.readouts[0]
+    trial = cluster_trial(treated, values, np.ones(len(values)), country, seed=0)
+    assert readout.trial == trial
+    assert readout.raw.difference.n_clusters == 12
+    assert readout.raw.difference.value == pytest.approx(trial.difference.value, abs=1e-12)
+    assert readout.raw.difference.df < 10
+    assert readout.adjusted.difference.standard_error < 0.7 * readout.raw.difference.standard_error
+    as_users = read_out(
+        Users(treated.astype(int), ("old", "new"), (treated.sum(), (~treated).sum()), np.ones(len(values))),
+        [Metric("time", values)],
+    ).readouts[0]
+    assert as_users.trial is None
+    # the sizes that are tested are those of the arms' countries, not of users who come with them
+    assert found.sample_ratios[0].counts == (6, 6)
+
+
+def test_intervals_of_unequal_countries_cover_with_and_without_covariates():
+    # 300 experiments; 2 Monte Carlo errors .025
+    rng, covered = np.random.default_rng(31), np.zeros(2)
+    for _ in range(300):
+        country, treated, before, values = in_countries(rng, effect=0.2)
+        known = Covariate("before", before, np.zeros(len(country)))
+        readout = readout_of_countries(country, treated, values, covariates=(known,)).readouts[0]
+        for i, effect in enumerate((readout.raw, readout.adjusted)):
+            covered[i] += effect.difference.low <= 0.2 <= effect.difference.high
+    assert (covered / 300 >= 0.93 - 0.025).all()
+    assert (covered / 300 <= 0.97 + 0.025).all()
+
+
+def test_countries_of_one_size_have_the_t_test_of_welch():
+    from scipy.stats import ttest_ind
+
+    country, values = countries(np.random.default_rng(32))
+    found = readout_of_countries(country, country < 6, values).readouts[0].raw
+    means = values.reshape(12, -1).mean(axis=1)
+    theirs = ttest_ind(means[:6], means[6:], equal_var=False)
+    assert found.difference.value / found.difference.standard_error == pytest.approx(
+        theirs.statistic, abs=1e-9
+    )
+
+
+def test_a_country_in_two_arms_or_alone_in_one_is_refused():
+    four = np.repeat(np.arange(4), 50)
+    with pytest.raises(ValueError, match="expected one arm per cluster, got two for 0"):
+        readout_of_countries(four, halves(200), np.arange(200.0))
+    readout = readout_of_countries(four, four == 1, np.arange(200.0)).readouts[0]
+    assert (readout.status, readout.raw) == ("REFUSED", None)
+    assert readout.reason == "an arm has 1 clusters to measure, at least 2 are needed"
+
+
+def test_countries_that_differed_before_are_not_adjusted_by_it():
+    rng = np.random.default_rng(33)
+    country, treated, before, values = in_countries(rng, 30)
+    far = Covariate("before", before / 100 + 9.0 * treated, np.zeros(len(country)))
+    readout = readout_of_countries(country, treated, values, covariates=(far,)).readouts[0]
+    assert readout.adjusted is None
+    assert readout.reason == "not adjusted: the arms differed before in before"
+    # countries always differ; users would call it an imbalance
+    near = Covariate("before", before, np.zeros(len(country)))
+    assert readout_of_countries(country, treated, values, covariates=(near,)).readouts[0].adjusted is not None
+
+
+# --- quantiles, in the readout
+
+
+def test_quantiles_of_harm_views_are_read_with_the_share_beyond_them():
+    rng = np.random.default_rng(34)
+    n = 6_000
+    treated = halves(n)
+    harm = rng.poisson(rng.gamma(0.5, np.where(treated, 3.0, 6.0))).astype(float)
+    everyone = users(n, treated=treated, cuts={"country": StringColumn.from_values(["in", "us"] * (n // 2))})
+    found = read_out(everyone, [QuantileMetric("harm_views", harm, np.arange(n), at=(0.5, 0.9, 0.99))])
+    assert [r.metric for r in found.readouts[:3]] == ["harm_views p50", "harm_views p90", "harm_views p99"]
+    tail = found.readouts[1]
+    expected = [np.quantile(harm[side], 0.9, method="inverted_cdf") for side in (~treated, treated)]
+    assert [tail.raw.control, tail.raw.treatment] == expected
+    assert tail.raw.difference.high < 0
+    assert tail.raw.relative.high < 0
+    # the share beyond the common quantile is an ordinary metric of the same users
+    pooled = np.quantile(harm, 0.9, method="inverted_cdf")
+    direct = read_out(everyone, [Metric("beyond", (harm > pooled).astype(float))]).readouts[0].raw
+    assert tail.beyond == direct
+    assert tail.raw.p == direct.p
+    assert "have exactly this value: see the share beyond it" in found.readouts[0].reason
+    assert found.readouts[2].reason == ""
+
+
+def test_quantiles_of_rows_are_by_user_and_of_countries_by_country():
+    rng = np.random.default_rng(35)
+    user = rng.integers(0, 400, 8_000)
+    time = np.exp(rng.standard_normal(400)[user] + 0.2 * rng.standard_normal(8_000))
+    country = np.arange(400) // 20
+    arm = country % 2
+    metric = QuantileMetric("wait", time, user, at=(0.9,))
+    by_user, by_country = (
+        read_out(Users(arm, ("old", "new"), (1, 1), np.ones(400), cluster=cluster), [metric]).readouts[0].raw
+        for cluster in (None, country)
+    )
+    assert by_user.difference.value == by_country.difference.value
+    assert by_user.difference.n_clusters == len(np.unique(user))
+    assert by_country.difference.n_clusters == 20
+    assert by_user.difference.n == 8_000
+
+
+def test_a_quantile_beyond_the_data_of_both_arms_is_refused():
+    few = users(40)
+    found = read_out(few, [QuantileMetric("wait", np.arange(40.0), np.arange(40), at=(0.99,))]).readouts[0]
+    assert (found.status, found.raw) == ("REFUSED", None)
+    assert found.reason == "too little data at either end of quantile 0.99"
+    nobody = QuantileMetric("wait", np.ones(1), np.zeros(1, int), at=(0.5,))
+    assert read_out(few, [nobody]).readouts[0].reason.startswith("an arm has 0 users")
+
+
+def test_wrong_values_of_a_quantile_are_refused():
+    for values, user, message in (
+        (np.ones(3), np.arange(2), "wait: expected 3 users, got 2"),
+        (np.ones(2), np.array([0, 8]), "wait: user: expected 0 to 7, got 0 to 8"),
+        (np.array([1.0, np.nan]), np.arange(2), "wait: expected finite numbers, got nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_out(users(8), [QuantileMetric("wait", values, user)])
+
+
+def test_no_quantile_is_diluted():
+    n = 2_000
+    triggered = np.arange(n) % 5 < 2
+    found = read_out(
+        users(n, triggered=triggered),
+        [QuantileMetric("wait", np.arange(float(n)) % 97, np.arange(n), at=(0.5,))],
+    ).readouts
+    assert [r.population for r in found] == ["everyone", "triggered"]

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.logged import LoggedComparison, LoggedSettings, compare_logged
+from eval.logged import compare_logged
+from eval.logged_comparison import LoggedComparison, LoggedContext, LoggedSettings
 from eval.logged_policy import LogPolicy
-from eval.logged_report import as_json, sentences, write_logged
+from eval.logged_report import as_json, write_logged
+from eval.logged_words import sentences
 from eval.margins import load_margins
 from eval.simulate.impressions import LABEL, impression_log
 from eval.simulate.testbed import METRICS, WEIGHTS, angry_zero, logged, true_values, with_wrong_temperature
@@ -151,13 +153,13 @@ def deterministic(log: ImpressionLog) -> ImpressionLog:
 def test_the_order_of_requests_and_the_cut_into_batches_change_no_byte(
     small: LoggedComparison, tmp_path: Any
 ) -> None:
-    first = write_logged(small, tmp_path / "a").read_bytes()
+    first = [path.read_bytes() for path in write_logged(small, tmp_path / "a")]
     order = np.random.default_rng(3).permutation(SMALL.n)
     mixed = SMALL.take(order)
     batches = [mixed.take(np.arange(start, min(start + 900, SMALL.n))) for start in range(0, SMALL.n, 900)]
     for logs in ([mixed], batches, iter(batches[::-1])):
         found = compare_logged(logs, ORIGINAL, TREATMENT, settings=FEW)
-        assert write_logged(found, tmp_path / "b").read_bytes() == first
+        assert [path.read_bytes() for path in write_logged(found, tmp_path / "b")] == first
 
 
 @pytest.mark.parametrize("factor", [1.2, 0.7])
@@ -334,7 +336,13 @@ def test_unaffected_is_said_of_an_equivalent_activity_only(compared: LoggedCompa
             mine = [one for one in said if one.lower().startswith(row.metric.replace("_", " ")[:8])]
             assert ("unaffected" in " ".join(mine)) == (row.decision == "EQUIVALENT")
     assert any("were not fixed in a plan" in one for one in said)
-    planned = compare_logged([SMALL], ORIGINAL, TREATMENT, settings=FEW, planned_digest=load_margins().digest)
+    planned = compare_logged(
+        [SMALL],
+        ORIGINAL,
+        TREATMENT,
+        settings=FEW,
+        context=LoggedContext(planned_margins=load_margins().digest),
+    )
     assert planned.banner == ""
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from eval.clustered import clustered_mean, t_quantile
-from eval.multiplicity import benjamini_hochberg, holm, simultaneous_bands, split_users
+from eval.multiplicity import (
+    benjamini_hochberg,
+    finding,
+    holm,
+    p_above,
+    p_below,
+    p_of,
+    simultaneous_bands,
+    split_users,
+)
 
 P = np.array([0.01, 0.04, 0.03, 0.005])
 
@@ -129,3 +138,40 @@ def test_a_split_keeps_users_whole():
     half = split_users(cluster, seed=1)
     assert all(len(set(half[cluster == user])) == 1 for user in range(51))
     assert len(np.unique(cluster[half])) == 25
+
+
+def estimate(values: np.ndarray, level: float = 0.95):
+    return clustered_mean(values, np.arange(len(values)), level=level)
+
+
+def test_p_values_are_those_of_the_t_test_and_agree_with_the_interval():
+    from scipy.stats import ttest_1samp
+
+    rng = np.random.default_rng(9)
+    for _ in range(60):
+        values = rng.normal(rng.choice([-0.5, 0.0, 0.4]), 1.0, 25)
+        found = estimate(values)
+        assert p_of([found]) == pytest.approx(ttest_1samp(values, 0).pvalue, rel=1e-9)
+        assert p_below(found) == pytest.approx(ttest_1samp(values, 0, alternative="less").pvalue, rel=1e-9)
+        assert p_above(found) == pytest.approx(ttest_1samp(values, 0, alternative="greater").pvalue, rel=1e-9)
+        assert (p_of([found]) < 0.05) == (not found.low <= 0 <= found.high)
+
+
+def test_no_change_at_all_has_no_evidence_of_one():
+    none = estimate(np.zeros(5))
+    assert p_of([none]) == p_below(none) == p_above(none) == 1.0
+    assert finding([none], 1.0) == "identical"
+    sure = estimate(np.full(5, -2.0))
+    assert (p_of([sure]), p_below(sure), p_above(sure)) == (0.0, 0.0, 1.0)
+
+
+def test_a_bounded_change_has_the_p_value_of_its_nearer_end_and_none_where_0_lies_between():
+    rng = np.random.default_rng(10)
+    near, far = estimate(rng.normal(-0.5, 1, 40)), estimate(rng.normal(-2, 1, 40))
+    assert p_of([near, far]) == p_of([far, near]) == p_of([near]) > p_of([far])
+    other = estimate(rng.normal(2, 1, 40))
+    assert p_of([near, other]) == 1.0
+    assert finding([near, far], 0.04) == "decreased"
+    assert finding([other], 0.04) == "increased"
+    assert finding([other], 0.051) == "not shown"
+    assert finding([other], 0.09, level=0.9) == "increased"

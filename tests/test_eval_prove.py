@@ -8,11 +8,11 @@ import pytest
 
 from eval.broken_logs import REASONS
 from eval.proof import ESTIMATORS, METRICS, Replicate, Truth, summarise
-from eval.proof_page import bars, markdown
+from eval.proof_page import bars, by_chance, markdown
 from eval.prove import main, prove
 from eval.simulate.parameters import ACTIONS, load_parameters
-from eval.simulate.testbed import true_values
-from eval.trial import SETTINGS, Sizes, moderate_heat, replicate
+from eval.simulate.testbed import N_SLOTS, angry_zero, log_score, logged, true_values
+from eval.trial import SETTINGS, Sizes, calibrated_views, moderate_heat, replicate
 
 SMALL = Sizes(replicates=10, n_users=1_200, n_requests=1, n_truth=20_000, broken_every=10, seed=7)
 TINY = Sizes(replicates=3, n_users=250, n_requests=2, n_truth=500, broken_every=2, seed=7)
@@ -87,13 +87,19 @@ def made_up(truth: Truth, n: int, shift: float) -> list[Replicate]:
                 relative=(truth.difference[:, None] + off) / truth.logger[:, None],
                 relative_error=np.full(shape, 0.02) / truth.logger[:, None],
                 independence_z=np.full(4, 3.5 if i % 4 == 0 else -0.1),
-                status="IDENTIFIED" if i % 2 else "REFUSED",
-                reasons=() if i % 2 else ("HEAVY_TAIL",),
+                verdicts={
+                    "switch_dr": ("IDENTIFIED", ()) if i % 2 else ("REFUSED", ("ESS_LOW",)),
+                    "rips": ("IDENTIFIED", ()) if i % 4 == 1 else ("REFUSED", ("HEAVY_TAIL",)),
+                },
                 effective_share=0.5,
                 pareto_k=0.6,
+                model_share=0.01,
                 broken={
-                    "one user": ("IDENTIFIED", ()),
-                    "some propensities missing": ("REFUSED", ("ESS_LOW",)),
+                    "one user": {"switch_dr": ("REFUSED", ("ONE_USER",)), "rips": ("IDENTIFIED", ())},
+                    "some propensities missing": {
+                        "switch_dr": ("REFUSED", ("PROPENSITY_MISSING",)),
+                        "rips": ("REFUSED", ("ESS_LOW",)),
+                    },
                 }
                 if i == 0
                 else {},
@@ -111,7 +117,8 @@ def test_normal_estimates_have_the_coverage_and_the_error_rates_of_theory(truth)
     n = 1000
     one = summarise("normal", made_up(truth, n, 0.0), truth, 2000)
     for cell in one.cells:
-        for found, m in ((cell.all_logs, n), (cell.accepted, n // 2)):
+        own = n // 2 if cell.estimator == "switch_dr" else n // 4
+        for found, m in ((cell.all_logs, n), (cell.by_default, n // 2), (cell.accepted, own)):
             assert found.n == m
             assert abs(found.bias_z) < 4
             assert found.rmse == pytest.approx(0.01, rel=4 / np.sqrt(2 * m))  # 0.02 over a level of 2
@@ -121,9 +128,9 @@ def test_normal_estimates_have_the_coverage_and_the_error_rates_of_theory(truth)
         assert test.margin == pytest.approx((1.644854 + 1.281552) * 0.01, rel=1e-6)
         assert test.false == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / n))
         assert test.power == pytest.approx(0.80, abs=4 * np.sqrt(0.8 * 0.2 / n))
-    assert one.accepted == 0.5
+    assert one.accepted == {"switch_dr": 0.5, "rips": 0.25}
     assert one.flagged == (0.25,) * 4
-    assert one.reasons == {"HEAVY_TAIL": n // 2}
+    assert one.reasons == {"switch_dr": {"ESS_LOW": n // 2}, "rips": {"HEAVY_TAIL": 3 * n // 4}}
 
 
 def test_a_bias_shows_in_its_errors_and_in_the_coverage(truth):
@@ -139,6 +146,45 @@ def test_a_bias_shows_in_its_errors_and_in_the_coverage(truth):
     assert not found["gate, good logs"].met
     broken = found["gate, broken logs"]
     assert (broken.met, broken.found) == (False, "1 of 2 identified, 0 refused with the right reason")
+
+
+def test_an_estimator_that_is_hardly_ever_identified_is_judged_by_no_bar(truth):
+    logs = made_up(truth, 400, 0.0)
+    seldom = {"switch_dr": ("IDENTIFIED", ()), "rips": ("REFUSED", ("HEAVY_TAIL",))}
+    lucky = {**seldom, "rips": ("IDENTIFIED", ())}
+    off = np.where(np.array(ESTIMATORS) == "switch_dr", 0.0, 9.0)  # of those that use weights as they are
+    for few, judged in ((99, 4), (100, 20)):
+        given = [
+            replace(log, verdicts=lucky if i < few else seldom, value=log.value + off)
+            for i, log in enumerate(logs)
+        ]
+        bar = next(bar for bar in bars([summarise("seldom", given, truth, 2000)]) if "bias" in bar.name)
+        assert f" of {judged} beyond" in bar.found
+        assert bar.found.startswith("16 of 20") == (judged == 20)
+    none = [replace(log, verdicts=dict.fromkeys(seldom, ("REFUSED", ()))) for log in logs]
+    found = {bar.name.partition(":")[0]: bar for bar in bars([summarise("none", none, truth, 2000)])}
+    assert (found["bias"].met, found["coverage"].met) == (False, False)
+    assert found["bias"].found == "no estimator is IDENTIFIED in 25% of the logs"
+
+
+def test_the_margin_is_planned_with_an_error_that_four_in_five_logs_do_not_exceed(truth):
+    # stated errors of .01 in three of four logs, .02 in the others, and estimates that vary as stated
+    logs = made_up(truth, 2000, 0.0)
+    scale = np.where(np.arange(2000) % 4 == 0, 2.0, 1.0)
+    true = (truth.difference / truth.logger)[:, None]
+    given = [
+        replace(log, relative=true + (log.relative - true) * a, relative_error=log.relative_error * a)
+        for log, a in zip(logs, scale, strict=True)
+    ]
+    for test in summarise("two kinds", given, truth, 2000).equivalences:
+        assert test.margin == pytest.approx((1.644854 + 1.281552) * 0.02, rel=1e-6)
+        assert test.power > 0.8
+        assert test.false < 0.055
+
+
+def test_chance_alone_puts_one_cell_in_twenty_outside_the_band_of_coverage():
+    # 400 trials of .95: fewer than 372 or more than 388; summed by hand from the binomial
+    assert by_chance(400) == pytest.approx(0.04975, abs=1e-5)
 
 
 def test_an_error_of_the_truth_counts_against_no_estimator(truth):
@@ -159,7 +205,7 @@ def test_an_interruption_loses_one_log_and_the_result_is_the_same(tmp_path):
     lines = kept.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + 3
     altered = json.loads(lines[1])
-    altered[3]["status"] = "read, not made again"
+    altered[3]["verdicts"]["switch_dr"][0] = "read, not made again"
     kept.write_text(lines[0] + json.dumps(altered) + "\n" + lines[2] + lines[3][:40])  # cut off
     again = prove(TINY, SETTINGS[:1], work=tmp_path)
     assert kept.read_text().splitlines(keepends=True) == [lines[0], json.dumps(altered) + "\n", *lines[2:]]
@@ -167,6 +213,20 @@ def test_an_interruption_loses_one_log_and_the_result_is_the_same(tmp_path):
     assert again[0].cells == prove(TINY, SETTINGS[:1])[0].cells
     prove(replace(TINY, seed=8), SETTINGS[:1], work=tmp_path)
     assert len(list(tmp_path.glob("*.jsonl"))) == 2  # another seed never reads these
+
+
+def test_expected_views_are_those_of_the_log_on_average_slot_by_slot():
+    log = logged(3_000, 1, 0.16, 5, SETTINGS[3].parameters())
+    target_score = log_score(log.p_action, angry_zero())
+    seen, target, logger = calibrated_views(log, target_score)
+    viewed = log.viewed.reshape(-1, N_SLOTS)
+    np.testing.assert_allclose(seen.reshape(-1, N_SLOTS).mean(axis=0), viewed.mean(axis=0))
+    # the mean over all slates that the logger might have served is that over those it did, but for chance
+    error = (logger.reshape(3_000, -1).sum(axis=1) - seen.reshape(3_000, -1).sum(axis=1)).std() / np.sqrt(
+        3_000
+    )
+    assert logger.sum() / 3_000 == pytest.approx(viewed.sum() / 3_000, abs=4 * error)
+    assert target.sum() / 3_000 == pytest.approx(viewed.sum() / 3_000, rel=0.01)
 
 
 def test_no_log_is_the_same_as_another():

@@ -8,6 +8,7 @@ from eval.weights import (
     floor_propensities,
     importance_weights,
     pareto_k,
+    pareto_k_error,
     slate_weights,
 )
 from tests.slate_world import RANKINGS, prefix_chances
@@ -63,6 +64,7 @@ def test_the_tail_index_is_that_of_the_pareto_tail_it_was_drawn_from(k):
     found = np.array([pareto_k(stats.genpareto.rvs(k, size=4000, random_state=rng)) for _ in range(60)])
     spread = found.std(ddof=1)
     assert spread == pytest.approx((1 + k) / np.sqrt(190), rel=0.4)
+    assert pareto_k_error(k, 4000) == pytest.approx((1 + k) / np.sqrt(190))
     shrunk = (190 * k + 5) / 200
     assert abs(found.mean() - shrunk) < 4 * spread / np.sqrt(60) + 0.02
 
@@ -77,6 +79,10 @@ def test_the_tail_index_agrees_with_maximum_likelihood_in_scipy():
 def test_the_tail_index_does_not_depend_on_the_unit_of_the_weights():
     weight = np.random.default_rng(9).lognormal(0, 1, 2000)
     assert pareto_k(1e-9 * weight) == pytest.approx(pareto_k(weight), abs=1e-6)
+
+
+def test_a_tail_that_is_short_or_none_has_an_error_all_the_same():
+    assert pareto_k_error(-np.inf, 4000) == pareto_k_error(-0.5, 4000) == pytest.approx(0.5 / np.sqrt(190))
 
 
 def test_equal_weights_have_no_tail_and_few_weights_no_tail_index():

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from eval.margins import load_margins
-from eval.simulate.impressions import impression_log
+from eval.simulate.impressions import LABEL, impression_log
 from eval.simulate.testbed import WEIGHTS, logged
 from reranker.cli import main
+from reranker.columns import StringColumn
 from reranker.impression_files import write_impressions
 from reranker.impressions import ImpressionLog
+from reranker.reading import read_feed
+from reranker.sample import make_sample
+from reranker.writing import write_feed
 
 NOW = ",".join(f"{name}={weight:g}" for name, weight in WEIGHTS.items())
 ZERO = NOW.replace("angry=5", "angry=0")
@@ -113,3 +117,101 @@ def test_what_cannot_be_compared_is_one_line(
     assert "temperature: expected a finite number" in refused("--temperature", "-1")
     (tmp_path / "margins.toml").write_text("schema = 2\n")
     assert "margins.toml: schema: expected 1, got 2" in refused("--margins", str(tmp_path / "margins.toml"))
+
+
+def arms(folder: Path) -> Path:
+    """The log as two loggers of one policy served it, in two countries."""
+    log = small_log()
+    names = {"arm": ["a", "b"] * (log.n // 2), "country": ["IN", "IN", "US", "US"] * (log.n // 4)}
+    segments = {name: StringColumn.from_values(values) for name, values in names.items()}
+    write_impressions([dataclasses.replace(log, segments=segments)], folder / "log.parquet")
+    return folder / "log.parquet"
+
+
+def labels_of(path: Path, harm: str = LABEL, n: int = 600) -> Path:
+    """Labels of every post of the first requests, by one rater."""
+    log = small_log()
+    rows = [
+        f"{item},{harm},{int(p > 0.2)},1"
+        for item, p in zip(log.item_id[:n], log.harm[LABEL][:n], strict=True)
+    ]
+    path.write_text("item,harm,y,sampling_prob\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_segments_loggers_and_labels_reach_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = arms(tmp_path)
+    every = labels_of(tmp_path / "labels.csv", n=small_log().n_candidates)
+    mixture = ["--mixture", "arm", "--logger", f"a={NOW}", "--logger", f"b={NOW}"]
+    options = [*mixture, "--audit-labels", str(every), "--segment", "country"]
+    assert compare(log, tmp_path / "out", *options) == 0
+    out = capsys.readouterr().out
+    assert "Weighed against the mixture of 2 loggers, by arm" in out
+    assert "corrected by" in out
+    found = json.loads((tmp_path / "out" / "logged.json").read_text())
+    assert [one["name"] for one in found["loggers"]["each"]] == ["a", "b"]
+    assert {row["segment"] for row in found["segments"]["rows"]} == {"IN", "US"}
+    row = found["audits"][0]
+    assert row["status"] == "IDENTIFIED"
+    assert row["config_digest"] == found["digest"]
+    needed = {"level", "method", "policy", "baseline", "n_requests", "n_users", "change", "p_adjusted"}
+    assert needed <= set(row)
+    needed = {"level", "status", "interval", "n_requests", "n_users", "config_digest", "q", "alarm"}
+    assert all(needed <= set(one) for one in found["segments"]["rows"])
+    page = (tmp_path / "out" / "logged.html").read_text()
+    for heading in ("Harm, all figures as one family", "corrected by people", "By country", "draws over"):
+        assert heading in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    # one policy under two names: each request's own propensities say the same to the last digits
+    assert compare(log, tmp_path / "own", "--segment", "country") == 0
+    own = json.loads((tmp_path / "own" / "logged.json").read_text())
+    values = [row["estimate"]["value"] for row in found["rows"]]
+    assert values == pytest.approx([row["estimate"]["value"] for row in own["rows"]], rel=1e-6)
+    assert own["digest"] != found["digest"]
+
+
+def test_options_that_say_nothing_of_a_log_are_one_line(
+    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*options: str) -> str:
+        assert compare(logs, tmp_path / "out", *options) == 2
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+        return captured.err
+
+    assert "--mixture: expected with at least two --logger" in refused("--mixture", "arm")
+    assert "--mixture: expected with at least two --logger" in refused("--logger", "a=score")
+    assert "expected a segment that was logged (none)" in refused(
+        "--mixture", "arm", "--logger", "a=score", "--logger", "b=score"
+    )
+    assert "segment country: expected a segment or group that was logged" in refused("--segment", "country")
+    other = labels_of(tmp_path / "other.csv", "toxicity")
+    assert f"expected one that is measured ({LABEL}), got toxicity" in refused("--audit-labels", str(other))
+    (tmp_path / "bad.csv").write_text("item,harm,y\n")
+    assert "got none named sampling_prob" in refused("--audit-labels", str(tmp_path / "bad.csv"))
+
+
+def test_compare_of_feeds_reads_labels_of_posts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    feeds = tmp_path / "feeds.parquet"
+    acts = tmp_path / "acts.parquet"
+    write_feed(make_sample(3, n_users=12, n_posts=200, n_requests=14), feeds, interactions=acts)
+    posts = read_feed(feeds).post_id.present()
+    rows = [f"{post},is_toxic,{i % 2},1,ann" for i, post in enumerate(posts)]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("item,harm,y,sampling_prob,rater\n" + "\n".join(rows) + "\n")
+    policies = ["--original", "fb-2018-h1", "--treatment", "fb-2018-h1", "--set-treatment", "weights.angry=0"]
+    options = [*policies, "--model", "none", "--truth", "is_toxic", "--audit-labels"]
+    arguments = ["compare", str(feeds), "--interactions", str(acts), *options]
+    assert run([*arguments, str(labels), "-o", str(tmp_path / "out")]) == 0
+    assert "corrected by" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert found["labels"]["name"] == "labels.csv"
+    assert {row["metric"] for row in found["audits"]} == {"is_toxic"}
+    assert "corrected by people" in (tmp_path / "out" / "report.html").read_text()
+    labels.write_text("item,harm,y,sampling_prob\nnobody,is_toxic,1,1\n")
+    assert run([*arguments, str(labels), "-o", str(tmp_path / "none")]) == 2
+    assert "item: expected posts that are compared, got none of 1" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

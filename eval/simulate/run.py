@@ -47,9 +47,9 @@ from eval.simulate.world import (
     make_publishers,
     make_users,
 )
-from reranker.columns import FloatArray
+from reranker.columns import BoolArray, FloatArray
 
-_FEELING, _CANDIDATES = 11, 12  # purposes of draws
+_FEELING, CANDIDATES = 11, 12  # purposes of draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +136,10 @@ def make_world(p: Parameters, n_users: int, seed: int) -> tuple[World, State]:
     return World(p, seed, publishers, users, response_of(p, users)), state
 
 
-def step(world: World, state: State, formula: Formula) -> tuple[State, Week]:
-    """One week under a policy."""
+def step(
+    world: World, state: State, formula: Formula, other: tuple[Formula, BoolArray] | None = None
+) -> tuple[State, Week]:
+    """One week under a policy, or under two: `other` for the users (n,) that are True."""
     p, users = world.p, world.users
     people = (world.publishers, users)
     posts = make_posts(p, people, (state.share, state.rate), state.week, world.seed)
@@ -148,16 +150,28 @@ def step(world: World, state: State, formula: Formula) -> tuple[State, Week]:
     total = Tally(np.zeros((len(state.memory), M)), np.zeros((n_posts, A)), np.zeros((n_posts, A)), *empty)
     outcomes = np.empty((p.n_waves, M))
     for wave in range(p.n_waves):
-        wave_key = root_key(world.seed, _CANDIDATES, state.week, wave)
+        wave_key = root_key(world.seed, CANDIDATES, state.week, wave)
         rows, relation = draw_candidates(p, users, posts, wave_key)
         candidates = Pairs(rows, relation, feeling)
         effect = post_effect(p, posts, total.actions, total.expected)
-        values = predict(scene, candidates, effect, formula.signals)
-        shown = rank(formula, values, candidates, posts, p.n_slots)
+        shown = _shown(p, scene, candidates, effect, formula)
+        if other is not None:
+            new, theirs = _shown(p, scene, candidates, effect, other[0]), other[1][:, None]
+            shown = Pairs(
+                np.where(theirs, new.rows, shown.rows),
+                np.where(theirs, new.relation, shown.relation),
+                feeling,
+            )
         tally = live(scene, shown, truth, state.coming)
         outcomes[wave] = tally.outcomes.sum(axis=0)
         total = Tally(*(before + now for before, now in zip(total, tally, strict=True)))
     return _next_state(world, state, posts, total), Week(outcomes, posts, total)
+
+
+def _shown(p: Parameters, scene: Scene, candidates: Pairs, effect: FloatArray, formula: Formula) -> Pairs:
+    """What a policy shows, given what the ranker believes of the posts."""
+    values = predict(scene, candidates, effect, formula.signals)
+    return rank(formula, values, candidates, scene.posts, p.n_slots)
 
 
 def _next_state(world: World, state: State, posts: Posts, tally: Tally) -> State:

@@ -1,0 +1,194 @@
+"""Rankings of a service: those of the reranker, and by the failure rule where there are no scores."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.scores import Content, HarmScores
+from reranker.anger import AngerBaseline
+from reranker.assembly import feed_from_columns, interactions_from_columns
+from reranker.feed import Feed
+from reranker.pipeline import Reranker
+from reranker.policy import Policy, build_policy
+from reranker.presets import load_policy
+from reranker.sample import make_sample
+from reranker.serving.service import Served, Service
+from reranker.serving.settings import ServeSettings
+from tests.serving import HashScorer, broken, expected
+
+DEMOTING = {"schema": 1, "name": "p", "weights": {"like": 1}, "score": {"bounded": True}} | {
+    "demotion": {"toxicity": {"start": 0.3, "line": 0.6, "floor": 0.0}}
+}
+ORIGINAL = build_policy(DEMOTING, "test")
+MEDIAN = build_policy(DEMOTING | {"failure": {"order": "median"}}, "test")
+
+
+def feed_of(texts: list[str | None], likes: list[int]) -> Feed:
+    n = len(texts)
+    return feed_from_columns(
+        {"request_id": ["r"] * n, "post_id": [f"p{i}" for i in range(n)], "text": texts, "like": likes}
+    )
+
+
+def rank(scorer: HashScorer | None, feed: Feed, policy: Policy, **changed: Any) -> Served:
+    async def run() -> Served:
+        service = Service(ServeSettings(**changed), scorer)
+        served = await service.rank(feed, policy)
+        await service.close()
+        return served
+
+    return asyncio.run(run())
+
+
+FEED = feed_of([f"post {i}" for i in range(6)], [1, 9, 3, 7, 5, 2])
+IDS = [f"p{i}" for i in range(6)]
+
+
+def test_a_ranking_served_is_that_of_the_reranker() -> None:
+    served = rank(HashScorer(), FEED, ORIGINAL)
+    alone = Reranker(ORIGINAL, HashScorer()).rank(FEED)
+    assert served.degraded is None
+    assert served.ranking.ids() == alone.ids() != IDS
+    np.testing.assert_array_equal(served.ranking.score, alone.score)
+
+
+@pytest.fixture(scope="module")
+def sample() -> Feed:
+    return make_sample(0).slice(0, 3)
+
+
+@pytest.mark.parametrize("name", ["harm-aware", "fb-2018-h1", "prosocial-2024", "chronological"])
+def test_every_kind_of_policy_is_served_as_the_reranker_ranks(name: str, sample: Feed) -> None:
+    policy = load_policy(name)
+    served = rank(HashScorer(), sample, policy)
+    alone = Reranker(policy, HashScorer(), baseline=AngerBaseline.fit(sample)).rank(sample)
+    np.testing.assert_array_equal(served.ranking.score, alone.score)
+    np.testing.assert_array_equal(served.ranking.order, alone.order)
+    assert served.degraded is None
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: None, "no model"),
+        (lambda: HashScorer(broken), "the scorer failed"),
+        (lambda: HashScorer(open_=False), "the scorer is too slow"),
+    ],
+)
+@pytest.mark.parametrize("policy", [ORIGINAL, MEDIAN])
+def test_without_a_scorer_that_works_a_request_keeps_its_order(
+    make: Callable[[], HashScorer | None], reason: str, policy: Policy
+) -> None:
+    scorer = make()
+    served = rank(scorer, FEED, policy, score_timeout_s=0.2)
+    assert (served.degraded, served.ranking.ids()) == (reason, IDS)
+    assert served.ranking.policy.digest != policy.digest
+    sentence = served.ranking.explain("p1").sentences[0]
+    assert sentence.startswith("The post is number 2 of 6: this policy gives weight to nothing")
+    if scorer is not None:
+        scorer.gate.set()
+
+
+def test_replies_and_holdouts_and_draws_keep_their_order_too_when_the_scorer_fails() -> None:
+    columns = {"request_id": ["r"] * 3, "post_id": ["reply", "post", "other"], "text": ["a", "b", "c"]}
+    feed = feed_from_columns(columns | {"parent_id": ["post", None, None], "original_position": [2, 0, 1]})
+    policy = build_policy(DEMOTING | {"holdout": {"share": 0.5, "salt": "s"}}, "test")
+    assert rank(None, feed, policy).ranking.ids() == ["post", "other", "reply"]
+
+
+def test_a_policy_without_labels_needs_no_scorer() -> None:
+    policy = load_policy("fb-2018-h1")
+    served = rank(HashScorer(broken), FEED, policy)
+    assert served.degraded is None
+    assert served.ranking.ids() == Reranker(policy).rank(FEED).ids()
+
+
+def test_posts_without_scores_stand_at_the_median_of_those_scored_before() -> None:
+    fails: list[bool] = []
+
+    def before(_texts: list[str | None]) -> None:
+        if fails:
+            raise RuntimeError
+
+    seen = [f"seen {i}" for i in range(301)]
+
+    async def run() -> Served:
+        service = Service(ServeSettings(), HashScorer(before))
+        await service.score(Content.of_texts(seen))
+        fails.append(True)
+        return await service.rank(feed_of([*seen[:3], "new a", "new b", None], [5] * 6), MEDIAN)
+
+    served = asyncio.run(run())
+    assert served.degraded == "the scorer failed"
+    harms = served.ranking.harms
+    assert harms is not None
+    median = np.median([expected(text) for text in seen], axis=0).astype(np.float32)
+    wanted = [*(expected(text) for text in seen[:3]), median, median, [np.nan, np.nan]]
+    np.testing.assert_array_equal(harms.posts.probability, np.array(wanted, dtype=np.float32))
+    assert harms.posts.model == "hash@1, or its median"
+    assert served.ranking.policy == MEDIAN
+
+
+def test_a_scorer_that_hangs_is_waited_for_once() -> None:
+    scorer = HashScorer(open_=False)
+
+    async def run() -> list[float]:
+        service = Service(ServeSettings(score_timeout_s=0.3), scorer)
+        waits = []
+        for i in range(5):
+            began = asyncio.get_running_loop().time()
+            served = await service.rank(feed_of([f"text {i}"], [1]), ORIGINAL)
+            assert served.degraded == "the scorer is too slow"
+            waits.append(asyncio.get_running_loop().time() - began)
+        scorer.gate.set()
+        return waits
+
+    first, *others = asyncio.run(run())
+    assert first >= 0.29
+    assert max(others) < 0.2
+
+
+def test_a_scorer_that_does_not_say_in_time_who_it_is_is_waited_for_once() -> None:
+    gate = threading.Event()
+
+    def score(content: Content) -> HarmScores:
+        assert gate.wait(30)
+        return HashScorer()(content)
+
+    async def run() -> None:
+        service = Service(ServeSettings(score_timeout_s=0.2), score)
+        for _ in range(3):
+            assert (await service.rank(FEED, MEDIAN)).degraded == "the scorer is too slow"
+        assert service.model is None
+        gate.set()
+        while service.model is None:
+            await asyncio.sleep(0.01)
+        assert (await service.rank(FEED, MEDIAN)).degraded is None
+
+    asyncio.run(run())
+
+
+def test_comments_count_where_the_policy_asks_for_their_tone() -> None:
+    content = DEMOTING | {"value": {"bad_weight": 0, "sensitivity": {"like": 1}, "comment_toxicity": 1}}
+    policy = build_policy(content, "test")
+    interactions = {"post_id": ["p0", "p0", "p2"], "kind": ["comment"] * 3, "text": ["x", "y", "z"]}
+    feed = feed_from_columns(
+        {"request_id": ["r"] * 3, "post_id": IDS[:3], "text": ["a", "b", "c"], "like": [4, 5, 6]},
+        interactions=interactions_from_columns(interactions),
+    )
+    served = rank(HashScorer(), feed, policy)
+    alone = Reranker(policy, HashScorer()).rank(feed)
+    np.testing.assert_array_equal(served.ranking.score, alone.score)
+    assert served.ranking.harms is not None
+    tone = np.mean([expected("x")[0], expected("y")[0]])
+    assert served.ranking.harms.comment_toxicity[0] == pytest.approx(tone)
+
+
+def test_the_failure_rule_is_part_of_the_digest_only_where_it_is_set() -> None:
+    assert load_policy("harm-aware").digest == load_policy("harm-aware", ['failure.order="original"']).digest
+    assert MEDIAN.digest != ORIGINAL.digest
+    assert '"failure":{"order":"median"}' in MEDIAN.canonical()
