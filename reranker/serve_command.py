@@ -73,6 +73,9 @@ StoreOption = Annotated[
 HostnameOption = Annotated[
     str | None, typer.Option("--hostname", help="Public host name of the feed generator.")
 ]
+PublisherOption = Annotated[
+    str | None, typer.Option("--publisher", help="DID of the account that published the feeds' records.")
+]
 
 
 def serve(
@@ -102,6 +105,7 @@ def serve(
     jetstream: JetstreamOption = None,
     store: StoreOption = None,
     hostname: HostnameOption = None,
+    publisher: PublisherOption = None,
 ) -> None:
     """Serve rankings, scores, a Bluesky feed and the playground over HTTP."""
     try:
@@ -129,6 +133,7 @@ def serve(
             jetstream=jetstream,
             store=store,
             hostname=hostname,
+            publisher=publisher,
         )
     reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     with told():

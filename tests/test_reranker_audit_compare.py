@@ -16,6 +16,7 @@ from reranker.impression_files import write_impressions
 from reranker.impressions import ImpressionLog
 from reranker.reading import read_feed
 from reranker.sample import make_sample
+from reranker.terminal import console
 from reranker.writing import write_feed
 
 NOW = ",".join(f"{name}={weight:g}" for name, weight in WEIGHTS.items())
@@ -49,10 +50,11 @@ def compare(logs: Path, output: Path, *options: str, original: str = NOW, treatm
 
 
 def test_a_comparison_prints_a_table_and_writes_a_file(
-    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    before, console.width = console.width, 200
     assert compare(logs, tmp_path / "out", "--planned-margins", load_margins().digest) == 0
+    console.width = before
     out = capsys.readouterr().out
     assert "2,600 requests of 1,300 users identify what" in out
     assert "posts viewed per request" in out

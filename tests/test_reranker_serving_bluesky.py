@@ -121,6 +121,16 @@ def test_the_documents_say_who_generates_which_feeds(config: ServeSettings) -> N
         assert len(posts_of(get(config, SKELETON, feed=feed["uri"]))) == 50
 
 
+def test_feeds_are_described_as_those_of_the_account_that_published_them(config: ServeSettings) -> None:
+    config = replace(config, publisher="did:plc:abc234")
+    description = get(config, "/xrpc/app.bsky.feed.describeFeedGenerator").json()
+    assert description["did"] == f"did:web:{HOST}"
+    assert description["feeds"][0]["uri"] == "at://did:plc:abc234/app.bsky.feed.generator/harm-aware"
+    assert len(posts_of(get(config, SKELETON, feed=description["feeds"][0]["uri"]))) == 50
+    with pytest.raises(ValueError, match='publisher: expected a DID such as did:plc:abc, got "me"'):
+        router(Service(replace(config, publisher="me"), None))
+
+
 def test_without_a_host_name_there_is_a_feed_but_nobody_who_generates_it(config: ServeSettings) -> None:
     config = replace(config, hostname=None)
     assert get(config, "/.well-known/did.json").status_code == 404

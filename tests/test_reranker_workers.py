@@ -29,7 +29,12 @@ from tests.tiny import save_classifier
 WORDS = ["the", "a", "you", "are", "this", "that", "good", "bad", "day", "kind", "rude", "thanks", "post"]
 N, PART, CHUNK = 60, 20, 7
 CPU = Placement("cpu", "float32")
-COMMAND = "from reranker.cli import main; main()"
+COMMAND = """
+import signal
+from reranker.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+main()
+"""
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from reranker.serving.service import Service
 
 MAX_PAGE, DEFAULT_PAGE = 100, 50
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DID = r"did:[a-z]{1,20}:[A-Za-z0-9._:%-]{0,250}[A-Za-z0-9._-]"
 _HOST = re.compile(rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?")
 
 
@@ -84,7 +85,10 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["bluesky"], lifespan=lifespan)
     _add_skeleton(routes, generator)
     if settings.hostname is not None:
-        _add_identity(routes, service_did(settings.hostname), settings.hostname, list(generator.policies))
+        did = service_did(settings.hostname)
+        publisher = did if settings.publisher is None else publisher_did(settings.publisher)
+        feeds = [f"at://{publisher}/{GENERATOR}/{feed}" for feed in generator.policies]
+        _add_identity(routes, did, settings.hostname, feeds)
     return routes
 
 
@@ -101,6 +105,17 @@ def service_did(hostname: str) -> str:
     if _HOST.fullmatch(hostname) is None:
         raise ValueError(f'hostname: expected a host name such as feeds.example.org, got "{hostname}"')
     return f"did:web:{hostname.lower().replace(':', '%3A')}"
+
+
+def publisher_did(did: str) -> str:
+    """The DID of the account whose records name the feeds.
+
+    Raises:
+        ValueError: it is no DID.
+    """
+    if re.fullmatch(_DID, did) is None:
+        raise ValueError(f'publisher: expected a DID such as did:plc:abc, got "{did}"')
+    return did
 
 
 def read_limit(text: str | None) -> int:
@@ -163,9 +178,7 @@ def _add_skeleton(routes: APIRouter, generator: FeedGenerator) -> None:
 
 
 def _add_identity(routes: APIRouter, did: str, hostname: str, feeds: list[str]) -> None:
-    description = Description(
-        did=did, feeds=[DescribedFeed(uri=f"at://{did}/{GENERATOR}/{feed}") for feed in feeds]
-    )
+    description = Description(did=did, feeds=[DescribedFeed(uri=feed) for feed in feeds])
     document = {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
@@ -192,9 +205,8 @@ def _add_identity(routes: APIRouter, did: str, hostname: str, feeds: list[str]) 
 def _parameters(feeds: list[str]) -> list[dict[str, Any]]:
     """The query of getFeedSkeleton, as OpenAPI has it; refusals have the protocol's form, not FastAPI's."""
     keys = "|".join(re.escape(feed) for feed in feeds)
-    authority = r"did:[a-z]{1,20}:[A-Za-z0-9._:%-]{0,250}[A-Za-z0-9._-]"
     shapes: list[tuple[str, bool, dict[str, object]]] = [
-        ("feed", True, {"type": "string", "pattern": f"^at://{authority}/{re.escape(GENERATOR)}/({keys})$"}),
+        ("feed", True, {"type": "string", "pattern": f"^at://{_DID}/{re.escape(GENERATOR)}/({keys})$"}),
         ("limit", False, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}),
         ("cursor", False, {"type": "string", "pattern": f"^({CURSOR_PATTERN.pattern})?$"}),
     ]

@@ -31,6 +31,7 @@ class ServeSettings:
         jetstream: WebSocket URL of the stream that adds candidates; None listens to none.
         store: SQLite file of the posts that came by the stream.
         hostname: public host name of the feed generator, for its did:web.
+        publisher: DID of the account that published the feeds' records; None says that of the did:web.
 
     Raises:
         ValueError: a limit is not positive, or the cache is neither "memory" nor the URL of a Redis.
@@ -54,6 +55,7 @@ class ServeSettings:
     jetstream: str | None = None
     store: Path | None = None
     hostname: str | None = None
+    publisher: str | None = None
 
     def __post_init__(self) -> None:
         for one in fields(self):
