@@ -86,13 +86,15 @@ def run(launch: Launch, host: str, port: int) -> None:
     Raises:
         LoadError, PolicyError, OSError: see `Launch.app`.
     """
-    log_to_stderr()
     for spec in (launch.settings.policy, *launch.settings.arms.values()):
         load_policy(spec)
     read_keys(launch.key_file)
     if launch.n_workers == 1:
-        _serve(launch.app(), launch, host, port)
+        app = launch.app()
+        log_to_stderr()  # from here on: what could not be started is told in one plain line
+        _serve(app, launch, host, port)
         return
+    log_to_stderr()
     with tempfile.TemporaryDirectory(prefix="reranker-metrics-") as shared:
         os.environ[VARIABLE] = _JSON.dump_json(launch, exclude={"settings": {"api_keys"}}).decode()
         os.environ.setdefault(SHARED, shared)
