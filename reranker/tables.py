@@ -187,20 +187,30 @@ def _read_jsonl(source: Path | io.BytesIO, layout: Layout) -> pa.Table:
     return table.select([name for name in names if table.column(name).null_count < len(table)])
 
 
+def json_object(line: bytes, number: int) -> dict[str, Any]:
+    """The object on a line of JSON lines.
+
+    Raises:
+        FeedError: the line, whose number the message tells, holds none.
+    """
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise FeedError(f"expected text in UTF-8, got {error.reason} at line {number}") from None
+    except (ValueError, RecursionError) as error:
+        raise FeedError(f"expected JSON, got {first_line(error)} at line {number}") from None
+    if not isinstance(row, dict):
+        raise FeedError(f"expected one JSON object per line, got {str(row)[:40]} at line {number}")
+    return row
+
+
 def _read_jsonl_slowly(content: bytes, layout: Layout) -> pa.Table:
     """JSON lines row by row: for integer ids and true / false as numbers, or to find the row at fault."""
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line.decode())
-        except UnicodeDecodeError as error:
-            raise FeedError(f"expected text in UTF-8, got {error.reason} at line {number}") from None
-        except (ValueError, RecursionError) as error:
-            raise FeedError(f"expected JSON, got {first_line(error)} at line {number}") from None
-        if not isinstance(row, dict):
-            raise FeedError(f"expected one JSON object per line, got {str(row)[:40]} at line {number}")
+        row = json_object(line, number)
         rows.append({name: _json_value(name, value, layout, len(rows)) for name, value in row.items()})
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):

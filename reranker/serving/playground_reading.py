@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Collection
 from pathlib import PurePath
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from reranker.columns import FeedError
 from reranker.feed import Feed
 from reranker.reading import FEED_LAYOUT, feed_from_arrow
-from reranker.tables import first_line, read_text
+from reranker.tables import first_line, json_object, read_text
 
 MAX_FILE_BYTES = 8 * 2**20
 MAX_CANDIDATES = 5_000
@@ -94,14 +93,7 @@ def _check_layout(suffix: str, content: bytes) -> None:
 
 def _flat_row(line: bytes, number: int) -> dict[str, object]:
     """A line's values by name, none of them an object or a list of other than texts."""
-    try:
-        row = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise FeedError(f"expected text in UTF-8, got {error.reason} at line {number}") from None
-    except (ValueError, RecursionError) as error:
-        raise FeedError(f"expected JSON, got {first_line(error)} at line {number}") from None
-    if not isinstance(row, dict):
-        raise FeedError(f"expected one JSON object per line, got {str(row)[:40]} at line {number}")
+    row = json_object(line, number)
     for name, value in row.items():
         inner = value if isinstance(value, list) else ()
         if isinstance(value, dict) or not all(isinstance(link, str) for link in inner):
