@@ -54,6 +54,13 @@ ScoreTimeoutOption = Annotated[
         "--score-timeout", help="Seconds after which a request is answered by the policy's failure rule."
     ),
 ]
+StandInOption = Annotated[
+    float,
+    typer.Option(
+        "--stand-in-after",
+        help="Seconds that a ranking waits for the bundled model before the fast one stands in.",
+    ),
+]
 BodyTimeoutOption = Annotated[
     float, typer.Option("--body-timeout", help="Seconds in which a client must have sent its body.")
 ]
@@ -99,6 +106,7 @@ def serve(
     max_text_bytes: TextOption = 65_536,
     max_waiting_texts: WaitingOption = 5_000,
     score_timeout: ScoreTimeoutOption = 10.0,
+    stand_in_after: StandInOption = 1.0,
     body_timeout: BodyTimeoutOption = 20.0,
     feedback: FeedbackOption = None,
     candidates: CandidatesOption = None,
@@ -127,6 +135,7 @@ def serve(
             max_text_bytes=max_text_bytes,
             max_waiting_texts=max_waiting_texts,
             score_timeout_s=score_timeout,
+            stand_in_after_s=stand_in_after,
             body_timeout_s=body_timeout,
             feedback=feedback,
             candidates=candidates,

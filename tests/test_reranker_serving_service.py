@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.scores import Content, HarmScores
+from models.scores import Content, HarmScores, Scorer
 from reranker.anger import AngerBaseline
 from reranker.assembly import feed_from_columns, interactions_from_columns
 from reranker.feed import Feed
@@ -131,6 +131,66 @@ def test_posts_without_scores_stand_at_the_median_of_those_scored_before() -> No
     np.testing.assert_array_equal(harms.posts.probability, np.array(wanted, dtype=np.float32))
     assert harms.posts.model == "hash@1, or its median"
     assert served.ranking.policy == MEDIAN
+
+
+def quick(content: Content) -> HarmScores:
+    """Serves toxicity alone, .5 for whatever it can read; it cannot read "unreadable"."""
+    values = np.array([[np.nan if text == "unreadable" else 0.5] for text in content.text], dtype=np.float32)
+    return HarmScores(("toxicity",), values, values, "quick@1")
+
+
+def stood_in(scorer: HashScorer, stand_in: Scorer, feed: Feed, policy: Policy = ORIGINAL) -> Served:
+    async def run() -> Served:
+        service = Service(ServeSettings(stand_in_after_s=0.2), scorer, stand_in=stand_in)
+        scorer.gate.set()
+        await service.score(Content.of_texts(["seen"]))
+        scorer.gate.clear()
+        began = asyncio.get_running_loop().time()
+        served = await service.rank(feed, policy)
+        assert asyncio.get_running_loop().time() - began < 5
+        scorer.gate.set()
+        return served
+
+    return asyncio.run(run())
+
+
+def test_a_quicker_scorer_stands_in_for_posts_that_are_not_scored_in_time() -> None:
+    served = stood_in(HashScorer(), quick, feed_of(["seen", "new", "unreadable", None], [4, 3, 2, 1]))
+    assert served.degraded == "the scorer is too slow; a quicker scorer stood in"
+    assert served.ranking.policy == ORIGINAL
+    harms = served.ranking.harms
+    assert harms is not None
+    nothing = [np.nan, np.nan]
+    wanted = [expected("seen"), [0.5, np.nan], nothing, nothing]
+    np.testing.assert_array_equal(harms.posts.probability, np.array(wanted, dtype=np.float32))
+    assert harms.posts.model == "hash@1, or quick@1"
+
+
+def test_what_the_stand_in_does_not_serve_is_at_the_median_where_the_policy_says_so() -> None:
+    served = stood_in(HashScorer(), quick, feed_of(["seen", "new", "unreadable"], [4, 3, 2]), MEDIAN)
+    harms = served.ranking.harms
+    assert harms is not None
+    seen = expected("seen")
+    wanted = np.array([seen, [0.5, seen[1]], seen], dtype=np.float32)
+    np.testing.assert_array_equal(harms.posts.probability, wanted)
+
+
+def test_a_stand_in_that_fails_leaves_it_to_the_failure_rule() -> None:
+    def fails(_: Content) -> HarmScores:
+        raise RuntimeError("no")
+
+    served = stood_in(HashScorer(), fails, FEED)
+    assert (served.degraded, served.ranking.ids()) == ("the scorer is too slow", IDS)
+
+
+def test_a_stand_in_is_not_asked_where_the_scorer_is_in_time() -> None:
+    def fails(_: Content) -> HarmScores:
+        raise AssertionError
+
+    async def run() -> Served:
+        return await Service(ServeSettings(), HashScorer(), stand_in=fails).rank(FEED, ORIGINAL)
+
+    assert asyncio.run(run()).degraded is None
 
 
 def test_a_scorer_that_hangs_is_waited_for_once() -> None:

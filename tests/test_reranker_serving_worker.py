@@ -15,7 +15,7 @@ from models.scores import Content, HarmScores
 from reranker.serving.errors import BusyError, ScorerError
 from reranker.serving.service import Service
 from reranker.serving.settings import ServeSettings
-from reranker.serving.text_queue import TEXT_COST, TURNS, Ticket
+from reranker.serving.text_queue import LATE_PART, TEXT_COST, TURNS, TextQueue, Ticket
 from reranker.serving.worker import FIRST_BUDGET, ScoringWorker
 from tests.serving import LABELS, HashScorer, expected
 from tests.tiny import random_texts, save_classifier
@@ -157,6 +157,17 @@ def test_texts_of_requests_that_gave_up_are_scored_last_and_dropped_for_room() -
     with pytest.raises(ScorerError, match="dropped"):
         late.done.result(WAIT_S)
     assert "late 1" not in [text for call in scorer.calls for text in call]
+
+
+def test_passes_of_late_texts_alone_are_small() -> None:
+    queue = TextQueue()
+    texts = [f"late {i:03}" for i in range(200)]
+    ticket = queue.add([text.encode() for text in texts], Content.of_texts(texts))
+    (cost,) = {one.cost for line in queue.take(1) for one in line}
+    (live,) = queue.take(20 * cost)
+    ticket.late = True
+    (late,) = queue.take(20 * cost)
+    assert (len(live), len(late)) == (20, 20 // LATE_PART)
 
 
 def test_a_text_that_breaks_the_scorer_spoils_no_other_request() -> None:

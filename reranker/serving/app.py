@@ -54,18 +54,25 @@ _ERRORS = {
 }
 
 
-def create_app(settings: ServeSettings, scorer: Scorer | None, *, decided_by: str = "") -> FastAPI:
+def create_app(
+    settings: ServeSettings,
+    scorer: Scorer | None,
+    *,
+    decided_by: str = "",
+    stand_in: Scorer | None = None,
+) -> FastAPI:
     """The application; its `state.service` is what the routers use.
 
     Args:
         settings: limits, files and names.
         scorer: estimates harm from text and links; None serves every ranking without.
         decided_by: what decides the scores beside the model's name, see `Service`.
+        stand_in: a quicker scorer, see `Service`.
 
     Raises:
         PolicyError: the default policy or that of an arm cannot be read.
     """
-    service = Service(settings, scorer, decided_by=decided_by)
+    service = Service(settings, scorer, decided_by=decided_by, stand_in=stand_in)
     for spec in (settings.policy, *settings.arms.values()):
         service.policy(spec)
     app = FastAPI(
@@ -123,6 +130,11 @@ async def warm_up(service: Service) -> None:
                     content = Content.of_texts([f"post {i} of {n}, to warm up" for i in range(n)])
                     ticket = service.worker.submit([b"%d of %d" % (i, n) for i in range(n)], content)
                     await asyncio.wrap_future(ticket.done)
+                if service.stand_in is not None:
+                    content = Content.of_texts(["a post to warm up"])
+                    await service.stand_in.fill(
+                        HarmScores.unscored(1, nothing.labels, nothing.model), content, np.ones(1, dtype=bool)
+                    )
             harms = Harms(HarmScores.unscored(feed.n, nothing.labels, nothing.model), np.full(feed.n, np.nan))
         except (ScorerError, TimeoutError) as error:
             logger.warning("no scores: %s; rankings follow the failure rule of their policy", error)

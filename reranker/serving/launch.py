@@ -17,8 +17,11 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 from uvicorn.config import STARTUP_FAILURE
 
+from models.artifact import read_artifact
+from models.bundled import artifact_directory
 from models.device import share_cores
-from reranker.inputs import Reading
+from models.scores import Scorer
+from reranker.inputs import SPEEDS, Reading
 from reranker.load import LoadError
 from reranker.policy import PolicyError
 from reranker.presets import load_policy
@@ -54,7 +57,17 @@ class Launch:
             OSError: the file of keys cannot be read.
         """
         settings = replace(self.settings, api_keys=read_keys(self.key_file))
-        return create_app(settings, self.reading.scorer(), decided_by=self._ratings())
+        scorer, stand_in = self.reading.scorer(), self._stand_in()
+        return create_app(settings, scorer, decided_by=self._ratings(), stand_in=stand_in)
+
+    def _stand_in(self) -> Scorer | None:
+        """The fast bundled model beside the default one, with the stated shares of the labels it serves."""
+        if (self.reading.model, self.reading.speed) != ("bundled", "default"):
+            return None
+        served = read_artifact(artifact_directory(SPEEDS["fast"])).labels
+        shares = tuple(entry for entry in self.reading.prevalence if entry.partition("=")[0] in served)
+        sample = self.reading.prevalence_sample if shares else None
+        return replace(self.reading, speed="fast", prevalence=shares, prevalence_sample=sample).scorer()
 
     def _ratings(self) -> str:
         domains = self.reading.domains

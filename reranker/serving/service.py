@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cache import head_of, keys_of, unpacked
 from models.scores import Content, HarmScores, Scorer
@@ -22,6 +23,7 @@ from reranker.serving.medians import RecentMedians
 from reranker.serving.metrics import Metrics
 from reranker.serving.score_caches import open_cache
 from reranker.serving.settings import ServeSettings
+from reranker.serving.stand_in import StandIn
 from reranker.serving.text_queue import Ticket
 from reranker.serving.worker import ScoringWorker
 from reranker.value import Harms
@@ -31,13 +33,15 @@ __all__ = ["BusyError", "ScorerError", "Served", "Service"]
 logger = logging.getLogger(__name__)
 
 POLICIES_KEPT = 256
+STOOD_IN = "a quicker scorer stood in"
 
 
 @dataclass(frozen=True)
 class Served:
     """A ranking, and why it had to do without scores that its policy asks for (None: it had them).
 
-    Where the original order was kept, `ranking.policy` is one without any weight.
+    Where a quicker scorer stood in, the reason says so. Where the original order was kept, `ranking.policy`
+    is one without any weight.
     """
 
     ranking: Ranking
@@ -64,6 +68,10 @@ class _Reading:
                 first.setdefault(key, at)
         return first
 
+    def unread(self) -> NDArray[np.bool_]:
+        """(n,): the posts whose key has no row."""
+        return np.array([key is not None and key not in self.rows for key in self.keys], dtype=np.bool_)
+
     def scores(self) -> HarmScores:
         """What is there, and NaN for the rest."""
         labels, model = self.nothing.labels, self.nothing.model
@@ -75,12 +83,20 @@ class _Reading:
 class Service:
     """State of one running server. Contracts reach the scorer through this alone."""
 
-    def __init__(self, settings: ServeSettings, scorer: Scorer | None, *, decided_by: str = "") -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        scorer: Scorer | None,
+        *,
+        decided_by: str = "",
+        stand_in: Scorer | None = None,
+    ) -> None:
         """A service that is ready; its thread and connections start with the first text.
 
         Args:
             settings: limits, files and names.
             scorer: estimates harm from text and links; None serves every ranking without.
+            stand_in: a quicker one, for the posts of a ranking that the scorer does not score in time.
             decided_by: what decides the scores beside the model's name, such as the digest of a ratings file;
                 servers that share a Redis share the scores for which it is equal.
         """
@@ -94,6 +110,7 @@ class Service:
                 scorer, max_waiting=settings.max_waiting_texts, on_pass=self.metrics.on_pass
             )
         self._decided_by = decided_by
+        self.stand_in = None if stand_in is None else StandIn(stand_in)
         self._medians = RecentMedians()
         self._tasks: set[asyncio.Task[dict[bytes, bytes]]] = set()
         self._policy = lru_cache(POLICIES_KEPT)(load_policy)
@@ -120,8 +137,9 @@ class Service:
             ScorerError: there are no scores.
         """
         current_note().items += content.n
-        reading = await self._reading(content)
-        await self._complete(reading)
+        wait_s = self.settings.score_timeout_s
+        reading = await self._reading(content, wait_s)
+        await self._complete(reading, wait_s)
         return reading.scores()
 
     async def rank(self, feed: Feed, policy: Policy) -> Served:
@@ -136,20 +154,11 @@ class Service:
         self.metrics.items.inc(feed.n)
         if not policy.used_labels() or not feed.n:
             return Served(await asyncio.to_thread(self._ranked, feed, policy, None), None)
-        reading: _Reading | None = None
         content, n_comments = _read_by(feed, policy)
-        try:
-            reading = await self._reading(content)
-            await self._complete(reading)
-            reason = None
-        except ScorerError as error:
-            reason = note.degraded = str(error)
+        scores, reason = await self._in_time(content, policy)
+        if reason is not None:
+            note.degraded = reason
             self.metrics.degraded.labels(reason).inc()
-            scores = None
-            if reading is not None and policy.failure.order == "median":
-                scores = self._at_median(reading)
-        else:
-            scores = reading.scores()
         if scores is None:
             return Served(await asyncio.to_thread(_kept_order, feed, policy), reason)
         harms = _harms(feed, scores, n_comments)
@@ -168,15 +177,49 @@ class Service:
             await asyncio.wait(self._tasks, timeout=1.0)
         await self.cache.close()
 
-    async def _reading(self, content: Content) -> _Reading:
-        """What the cache has of these posts.
+    async def _in_time(self, content: Content, policy: Policy) -> tuple[HarmScores | None, str | None]:
+        """Scores for a ranking (None: it keeps its order), and why they are not the scorer's, if so.
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        reading: _Reading | None = None
+        wait_s = self.settings.score_timeout_s
+        if self.stand_in is not None:
+            wait_s = min(wait_s, self.settings.stand_in_after_s)
+        try:
+            reading = await self._reading(content, wait_s)
+            await self._complete(reading, wait_s)
+        except ScorerError as error:
+            return await self._without(reading, policy, str(error))
+        return reading.scores(), None
+
+    async def _without(
+        self, reading: _Reading | None, policy: Policy, reason: str
+    ) -> tuple[HarmScores | None, str]:
+        """Scores where the scorer failed or was too slow: the stand-in's, or what the policy's rule says."""
+        if reading is None:
+            return None, reason
+        unread = reading.unread()
+        scores = self._medians.fill(reading.scores(), unread) if policy.failure.order == "median" else None
+        if self.stand_in is None:
+            return scores, reason
+        try:
+            known = reading.scores() if scores is None else scores
+            return await self.stand_in.fill(known, reading.content, unread), f"{reason}; {STOOD_IN}"
+        except Exception as error:  # whatever a model raises, the policy's failure rule decides
+            logger.error("the stand-in failed", exc_info=error)
+            return scores, reason
+
+    async def _reading(self, content: Content, wait_s: float) -> _Reading:
+        """What the cache has of these posts; the scorer has `wait_s` seconds to say who it is.
 
         Raises:
             ScorerError: the scorer does not say who it is, and by that what it has scored.
         """
         if self.worker is None:
             raise ScorerError("no model")
-        nothing = await self._described(self.worker)
+        nothing = await self._described(self.worker, wait_s)
         content = _readable(content)
         every = keys_of(head_of(nothing, self._decided_by), content)
         readable = [bool(text) or bool(urls) for text, urls in zip(content.text, content.urls, strict=True)]
@@ -193,12 +236,12 @@ class Service:
         self.metrics.cache_misses.inc(len(wanted) - len(reading.rows))
         return reading
 
-    async def _described(self, worker: ScoringWorker) -> HarmScores:
+    async def _described(self, worker: ScoringWorker, wait_s: float) -> HarmScores:
         asked = worker.describe()
         if not asked.done():
             self._check_stuck(worker)
             task = asyncio.ensure_future(asyncio.wrap_future(asked))
-            await asyncio.wait({task}, timeout=self.settings.score_timeout_s)
+            await asyncio.wait({task}, timeout=wait_s)
             if not task.done():
                 task.cancel()
                 raise ScorerError("the scorer is too slow")
@@ -210,8 +253,8 @@ class Service:
         if worker.running_s > self.settings.score_timeout_s:
             raise ScorerError("the scorer is too slow")
 
-    async def _complete(self, reading: _Reading) -> None:
-        """Adds the rows that the reading lacks, as far as they come in time.
+    async def _complete(self, reading: _Reading, wait_s: float) -> None:
+        """Adds the rows that the reading lacks, as far as they come within `wait_s` seconds.
 
         Raises:
             BusyError: the queue is full.
@@ -229,7 +272,7 @@ class Service:
         task = asyncio.create_task(self._fresh(ticket, reading.nothing))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        await asyncio.wait({task}, timeout=self.settings.score_timeout_s)
+        await asyncio.wait({task}, timeout=wait_s)
         reading.rows |= ticket.rows.copy()
         if not task.done():
             ticket.late = True
@@ -247,13 +290,6 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # its request has it, if that still waits
-
-    def _at_median(self, reading: _Reading) -> HarmScores | None:
-        without = np.zeros(len(reading.keys), dtype=bool)
-        without[
-            [at for at, key in enumerate(reading.keys) if key is not None and key not in reading.rows]
-        ] = True
-        return self._medians.fill(reading.scores(), without)
 
     def _ranked(self, feed: Feed, policy: Policy, harms: Harms | None) -> Ranking:
         """As the command line ranks: the feed's own posts say what anger is usual."""

@@ -25,6 +25,7 @@ class ServeSettings:
         max_text_bytes: UTF-8 bytes of a text that are read; texts longer than that are answered 413.
         max_waiting_texts: texts in the queue of the scorer; beyond, requests are answered 503.
         score_timeout_s: how long a request waits for its scores before it is answered without them.
+        stand_in_after_s: how long a ranking waits for its scores where a quicker scorer can stand in.
         body_timeout_s: how long a client may take to send its body.
         feedback: file that suggested scores are appended to; None refuses them.
         candidates: file or directory of JSON lines that the Bluesky feed ranks; None serves no such feed.
@@ -49,6 +50,7 @@ class ServeSettings:
     max_text_bytes: int = 65_536
     max_waiting_texts: int = 5_000
     score_timeout_s: float = 10.0
+    stand_in_after_s: float = 1.0
     body_timeout_s: float = 20.0
     feedback: Path | None = None
     candidates: Path | None = None

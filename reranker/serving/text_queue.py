@@ -14,6 +14,7 @@ from reranker.serving.errors import ScorerError
 
 TEXT_COST = 40  # characters that a text costs beside its own
 TURNS = 8  # of which a full pass has room
+LATE_PART = 4  # a pass of late texts alone is that much smaller: who comes meanwhile waits less
 
 
 def _started() -> Future[dict[bytes, bytes]]:
@@ -122,6 +123,8 @@ class TextQueue:
         taken: dict[int, list[Text]] = {}
         room = budget
         for queue in (self._lines, self._late):
+            if not taken and queue is self._late:
+                room = budget // LATE_PART
             while queue and room > 0:
                 line = queue.popleft()
                 turn = max(1, budget // TURNS)
