@@ -1,6 +1,6 @@
 """Why a post stands where it stands: signed terms that add up to its score, and two plain sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from reranker.columns import FeedError, FloatArray, closest
 from reranker.demotion import fit_bound, lowered
 from reranker.ranking import Ranking
-from reranker.scoring import bound_reference, read, signal_parts
+from reranker.scoring import bound_reference, demotions, read, signal_parts
 from reranker.value import endorsement
 
 
@@ -71,9 +71,63 @@ def explain(ranking: Ranking, post_id: str, request_id: str | None = None) -> Ex
     Raises:
         FeedError: if the feed has no such post or request, or several requests show it.
     """
-    feed, row = ranking.feed, _row_of(ranking, post_id, request_id)
-    request = int(feed.request_of_row[row])
-    terms = tuple(_terms(ranking, row, request))
+    row = _row_of(ranking, post_id, request_id)
+    return _explained(ranking, row, _request_of(ranking, int(ranking.feed.request_of_row[row])))
+
+
+def explain_all(ranking: Ranking) -> Iterator[Explanation]:
+    """The explanations of every post, request by request: those shown in their order, then those removed."""
+    for request in range(ranking.feed.n_requests):
+        shared = _request_of(ranking, request)
+        low, high = ranking.feed.offsets[request : request + 2]
+        shown = ranking.order[ranking.offsets[request] : ranking.offsets[request + 1]]
+        removed = low + np.flatnonzero(ranking.removed[low:high])
+        for row in (*shown.tolist(), *removed.tolist()):
+            yield _explained(ranking, row, shared)
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What the explanations of one request share.
+
+    `quality` (rows,), `parts` by signal and `multipliers` by demotion, each (rows,), are those of its rows;
+    `centre` and `scale` are of the bound, None where scores are not bounded.
+    """
+
+    index: int
+    rows: slice
+    quality: FloatArray
+    parts: Mapping[str, FloatArray]
+    multipliers: Mapping[str, FloatArray]
+    centre: float | None
+    scale: float | None
+
+    def of_row(self, row: int) -> list[tuple[str, float]]:
+        """Name and multiplier of each demotion for one row of the feed."""
+        here = row - self.rows.start
+        return [(name, float(values[here])) for name, values in self.multipliers.items()]
+
+
+def _request_of(ranking: Ranking, request: int) -> _Request:
+    low, high = (int(v) for v in ranking.feed.offsets[request : request + 2])
+    rows, offsets = np.s_[low:high], np.array([0, high - low])
+    quality, parts = np.ones(high - low), {}
+    if ranking.policy.score.order_by == "engagement":
+        quality, _ = read(ranking.job, rows)
+        parts = signal_parts(ranking.job, rows, offsets)
+    multipliers = {} if ranking.held_out[request] else dict(demotions(ranking.job, rows))
+    if not ranking.policy.score.bounded:
+        return _Request(request, rows, quality, parts, multipliers, None, None)
+    total = ranking.engagement[rows] + ranking.negative[rows]
+    reference = bound_reference(ranking.policy, total, ranking.base_score[rows])
+    bound = fit_bound(reference, offsets)
+    bounds = float(bound.centre[0]), float(bound.scale[0])
+    return _Request(request, rows, quality, parts, multipliers, *bounds)
+
+
+def _explained(ranking: Ranking, row: int, shared: _Request) -> Explanation:
+    feed, request = ranking.feed, shared.index
+    terms = tuple(_terms(ranking, row, shared))
     harms: dict[str, float | None] = {}
     if ranking.harms is not None:
         for label in ranking.policy.used_labels():
@@ -83,7 +137,7 @@ def explain(ranking: Ranking, post_id: str, request_id: str | None = None) -> Ex
     position = int(ranking.position[row])
     n_shown = int(np.diff(ranking.offsets)[request])
     return Explanation(
-        post_id=post_id,
+        post_id=str(feed.post_id[row]),
         request_id=str(feed.request_id[request]),
         rank=None if position < 0 else position + 1,
         n_shown=n_shown,
@@ -94,7 +148,7 @@ def explain(ranking: Ranking, post_id: str, request_id: str | None = None) -> Ex
         harms=harms,
         sentences=(
             _position_sentence(ranking, row, terms),
-            _demotion_sentence(ranking, row, harms),
+            _demotion_sentence(ranking, row, shared, harms),
         ),
         held_out=bool(ranking.held_out[request]),
         explored=_is_explored(ranking, row),
@@ -125,27 +179,21 @@ def _row_of(ranking: Ranking, post_id: str, request_id: str | None) -> int:
     return int(found[0])
 
 
-def _terms(ranking: Ranking, row: int, request: int) -> Iterator[Term]:
+def _terms(ranking: Ranking, row: int, shared: _Request) -> Iterator[Term]:
     """All terms, in the order of operations."""
-    low, high = (int(v) for v in ranking.feed.offsets[request : request + 2])
-    rows, here = np.s_[low:high], row - low
-    base = list(_base_terms(ranking, rows, here))
+    base = list(_base_terms(ranking, row, shared))
     base_score = float(ranking.base_score[row])
     rest = base_score - sum(term.amount for term in base)
     if abs(rest) > 1e-9 * max(1.0, abs(base_score)):
         base.append(Term(_rule_name(ranking), "rule", rest))
     slope = 1.0
-    if ranking.policy.score.bounded:
-        total = ranking.engagement[rows] + ranking.negative[rows]
-        reference = bound_reference(ranking.policy, total, ranking.base_score[rows])
-        bound = fit_bound(reference, np.array([0, high - low]))
-        centre, scale = float(bound.centre[0]), float(bound.scale[0])
-        slope = 0.5 / (scale + abs(base_score - centre))
-        yield Term("half, less the request's median engagement", "reference", 0.5 - slope * centre)
+    if shared.centre is not None and shared.scale is not None:
+        slope = 0.5 / (shared.scale + abs(base_score - shared.centre))
+        yield Term("half, less the request's median engagement", "reference", 0.5 - slope * shared.centre)
     for term in base:
         yield Term(term.name, term.kind, term.amount * slope, term.count, term.good, term.bad)
     bounded, product, before = float(ranking.bounded[row]), 1.0, float(ranking.bounded[row])
-    for name, multiplier in ranking.demotions_of(row).items():
+    for name, multiplier in shared.of_row(row):
         product *= multiplier
         after = float(lowered(np.array([bounded]), np.array([product]))[0])
         if multiplier < 1.0:
@@ -155,31 +203,29 @@ def _terms(ranking: Ranking, row: int, request: int) -> Iterator[Term]:
         yield Term("further post of the same author", "diversity", float(ranking.score[row]) - before)
 
 
-def _base_terms(ranking: Ranking, rows: slice, here: int) -> Iterator[Term]:
+def _base_terms(ranking: Ranking, row: int, shared: _Request) -> Iterator[Term]:
     """The parts of the base score, in likes."""
     job, policy = ranking.job, ranking.policy
     if policy.score.order_by != "engagement":
         return
-    offsets = np.array([0, rows.stop - rows.start])
-    quality, _ = read(job, rows)
+    here = row - shared.rows.start
     split = bool(policy.value.endorsed or policy.value.sensitivity)
-    for name, part in signal_parts(job, rows, offsets).items():
+    for name, part in shared.parts.items():
         amount = float(part[here])
         gain = max(amount, 0.0)
         good = gain
         if split:
             always, scaled = endorsement(policy, (name,))
-            good = gain * float(always[0] + scaled[0] * quality[here])
+            good = gain * float(always[0] + scaled[0] * shared.quality[here])
         bad = gain - good
         worth = good + policy.value.bad_weight * bad + min(amount, 0.0)
-        count = _count(ranking, name, rows.start + here)
-        yield Term(name, "engagement", worth, count, good, bad)
+        yield Term(name, "engagement", worth, _count(ranking, name, row), good, bad)
     if job.engagement.cost is not None:
-        yield Term("computing load", "cost", -float(job.engagement.cost[rows][here]))
+        yield Term("computing load", "cost", -float(job.engagement.cost[row]))
     if job.labels is not None and job.harms is not None:
         for label, weight in policy.labels.items():
             if label in job.harms.posts.labels:
-                value = float(job.harms.posts.column(label)[0][rows][here])
+                value = float(job.harms.posts.column(label)[0][row])
                 if not np.isnan(value):
                     yield Term(label, "label", weight * value)
 
@@ -250,11 +296,11 @@ def _by_score(ranking: Ranking, row: int) -> int:
     return 1 + int(above.sum())
 
 
-def _demotion_sentence(ranking: Ranking, row: int, harms: dict[str, float | None]) -> str:
+def _demotion_sentence(ranking: Ranking, row: int, shared: _Request, harms: dict[str, float | None]) -> str:
     if ranking.held_out[ranking.feed.request_of_row[row]]:
         return "No demotion was applied to it."
     causes = []
-    for name, multiplier in ranking.demotions_of(row).items():
+    for name, multiplier in shared.of_row(row):
         if multiplier < 1.0:
             causes.append(f"{_cause(name, harms)} (-{100 * (1 - multiplier):.0f}%)")
     if causes:

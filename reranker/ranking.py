@@ -77,14 +77,6 @@ class Ranking:
         found = demotions(self.job, whole)
         return {name: np.where(held_out, 1.0, multiplier) for name, multiplier in found}
 
-    def demotions_of(self, row: int) -> dict[str, float]:
-        """Multiplier of each demotion for one candidate."""
-        if self.held_out[self.feed.request_of_row[row]]:
-            return {}
-        one = np.s_[row : row + 1]
-        found = demotions(self.job, one)
-        return {name: float(multiplier[0]) for name, multiplier in found}
-
     def explain(self, post_id: str, request_id: str | None = None) -> "Explanation":
         """Why a post stands where it stands, see `reranker.explain.explain`."""
         from reranker.explain import explain  # noqa: PLC0415 - it reads rankings itself

@@ -392,4 +392,3 @@ def test_anger_and_violations_are_demotions_of_their_own() -> None:
     found = {name: values.round(6).tolist() for name, values in ranking.demotions().items()}
     assert found == {"anger": [0.2, 1.0], "repeat_offender": [0.85, 1.0], "fatigue": [1.0, 0.512]}
     assert ranking.multiplier == pytest.approx([0.17, 0.512])
-    assert ranking.demotions_of(1)["fatigue"] == ranking.demotions()["fatigue"][1]

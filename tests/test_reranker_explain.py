@@ -12,7 +12,7 @@ from models.scores import HarmScores
 from reranker.anger import AngerBaseline
 from reranker.assembly import feed_from_columns
 from reranker.columns import FeedError
-from reranker.explain import Explanation, explain, signed_sum
+from reranker.explain import Explanation, explain, explain_all, signed_sum
 from reranker.feed import Feed
 from reranker.pipeline import Reranker
 from reranker.presets import load_policy, preset_names
@@ -58,6 +58,24 @@ def test_terms_add_up_for_every_post_of_the_sample(spec: str) -> None:
     )
     for row in range(0, sample().n, 2):
         assert_adds_up(ranking, row)
+
+
+def test_all_posts_are_explained_as_each_alone_shown_ones_first() -> None:
+    feed = sample().slice(0, 4)
+    changes = ["demotion.toxicity.removal=0.9", "holdout.share=0.3", 'holdout.salt="s"']
+    ranking = Reranker(load_policy("harm-aware", changes), baseline=AngerBaseline.fit(feed)).rank(
+        feed, noise(feed.n)
+    )
+    assert ranking.removed.any()
+    assert 0 < ranking.held_out.sum() < feed.n_requests
+    found = list(explain_all(ranking))
+    assert len(found) == feed.n
+    for request in feed.request_id.values:
+        ranks = [one.rank for one in found if one.request_id == request]
+        n_shown = sum(rank is not None for rank in ranks)
+        assert ranks == [*range(1, n_shown + 1), *[None] * (len(ranks) - n_shown)]
+    for one in found[::7]:
+        assert one == explain(ranking, one.post_id, one.request_id)
 
 
 counts = st.lists(st.tuples(*[st.integers(0, 10**9)] * 4), min_size=1, max_size=5)

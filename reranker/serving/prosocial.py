@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from reranker.columns import FeedError
-from reranker.explain import explain
+from reranker.explain import explain_all
 from reranker.policy import Policy
 from reranker.ranking import Ranking
 from reranker.serving.logs import current_note
@@ -72,7 +72,7 @@ async def answer(service: Service, request: RankRequest[Engagements], *, explain
         logger.warning("%s: %s", reason, error)
         ids = [str(feed.post_id[row]) for row in np.argsort(feed.original_order).tolist()]
         return _response(ids, intervened=False, degraded=f"{reason}: {error}")
-    explanations = await asyncio.to_thread(explain_all, served.ranking) if explained else None
+    explanations = await asyncio.to_thread(_explanations, served.ranking) if explained else None
     ids = served.ranking.ids()
     intervened = intervention_on(served)
     return _response(ids, intervened=intervened, degraded=served.degraded, explanations=explanations)
@@ -92,10 +92,8 @@ def intervention_on(served: Served) -> bool:
     return not served.ranking.held_out.any() and _has_rules(served.ranking.policy)
 
 
-def explain_all(ranking: Ranking) -> list[dict[str, Any]]:
-    """The explanations of the posts shown, in their order, then of those removed."""
-    removed = [str(ranking.feed.post_id[row]) for row in np.flatnonzero(ranking.removed).tolist()]
-    return [explain(ranking, post).as_dict() for post in (*ranking.ids(), *removed)]
+def _explanations(ranking: Ranking) -> list[dict[str, Any]]:
+    return [found.as_dict() for found in explain_all(ranking)]
 
 
 def _has_rules(policy: Policy) -> bool:
