@@ -1,17 +1,15 @@
 """From single acts to counts per kind and relation, as a policy counts them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reranker.columns import BoolArray, FloatArray, IntArray, StringColumn, ragged_rows
+from reranker.columns import BoolArray, FloatArray, IntArray, ragged_rows
 from reranker.feed import Feed
 from reranker.interactions import MADE_FROM, Interactions
 from reranker.policy import Policy
 from reranker.signals import RELATIONS, Signals
-from reranker.significance import is_single_character, n_tokens, n_unique_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +86,8 @@ def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tup
     )
     if "comment" in names or "reply" in names:
         names = tuple(dict.fromkeys((*names, "long_comment", "avatar_comment")))
-    unique = _per_text(acts.text, n_unique_tokens) >= policy.significance.min_unique_tokens
-    written = _per_text(acts.text, lambda text: len(text.strip())) > 0
+    unique = acts.n_unique_tokens >= policy.significance.min_unique_tokens
+    written = acts.is_written
     pictured = acts.has_photo | acts.has_video
     kind = np.array([names.index(name) for name in acts.kind.values], dtype=np.int64)[acts.kind.codes]
     base = kind.copy()
@@ -104,8 +102,7 @@ def _kinds(acts: Interactions, policy: Policy) -> tuple[BoolArray, IntArray, tup
         kind[here & significant] = names.index(f"significant_{name}")
     keep = np.ones(len(acts), dtype=bool)
     if policy.filters.single_character_comment:
-        single = (_per_text(acts.text, is_single_character) > 0) & ~acts.text.is_null & ~pictured
-        keep &= ~(single & _is_comment(acts))
+        keep &= ~(acts.is_single_character & ~pictured & _is_comment(acts))
     dropped = [code for code, name in enumerate(names) if name in policy.drop]
     return keep & ~np.isin(kind, dropped), kind, names
 
@@ -116,16 +113,7 @@ def _is_comment(acts: Interactions) -> BoolArray:
 
 
 def _long(acts: Interactions, policy: Policy) -> BoolArray:
-    return _per_text(acts.text, n_tokens) >= policy.levers.long_comment_tokens
-
-
-def _per_text(column: StringColumn, measure: Callable[[str], int]) -> IntArray:
-    """(m,) a measure of each text, computed once per distinct text; 0 where null."""
-    used = np.unique(column.codes[column.codes >= 0])
-    lookup = np.zeros(len(column.values) + 1, dtype=np.int64)
-    for code in used.tolist():
-        lookup[code] = measure(column.values[code])
-    return lookup[column.codes]
+    return acts.n_tokens >= policy.levers.long_comment_tokens
 
 
 def _joined(feed: Feed, acts: Interactions, chosen: IntArray) -> tuple[IntArray, IntArray]:

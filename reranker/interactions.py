@@ -1,13 +1,16 @@
 """Single acts on posts: from these a policy makes counts per kind and relation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.scores import Content
-from reranker.columns import BoolArray, FeedError, StringColumn, closest, first_row, freeze_arrays
+from reranker.columns import BoolArray, FeedError, IntArray, StringColumn, closest, first_row, freeze_arrays
 from reranker.signals import RELATIONS, SIGNAL_NAMES
+from reranker.significance import is_single_character, n_tokens, n_unique_tokens
 
 # The kinds that a policy makes of one whose text is known.
 MADE_FROM = {
@@ -79,7 +82,38 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.post_id)
 
+    @cached_property
+    def n_unique_tokens(self) -> IntArray:
+        """(m,) different tokens of each text; 0 where null. Read once, whatever policies ask."""
+        return _per_text(self.text, n_unique_tokens)
+
+    @cached_property
+    def n_tokens(self) -> IntArray:
+        """(m,) tokens of each text, repeats included; 0 where null."""
+        return _per_text(self.text, n_tokens)
+
+    @cached_property
+    def is_written(self) -> BoolArray:
+        """(m,) whether there is more than white space."""
+        return _per_text(self.text, lambda text: len(text.strip())) > 0
+
+    @cached_property
+    def is_single_character(self) -> BoolArray:
+        """(m,) whether a text is at most one character as a reader sees it; False where null."""
+        return (_per_text(self.text, is_single_character) > 0) & ~self.text.is_null
+
     def content(self) -> Content:
         """What a scorer reads to judge the tone of the comments."""
         texts = self.text.to_list()
         return Content(text=texts, language=[None] * len(texts), urls=[None] * len(texts))
+
+
+def _per_text(column: StringColumn, measure: Callable[[str], int]) -> IntArray:
+    """(m,) a measure of each text, computed once per distinct text; 0 where null."""
+    used = np.unique(column.codes[column.codes >= 0])
+    lookup = np.zeros(len(column.values) + 1, dtype=np.int64)
+    for code in used.tolist():
+        lookup[code] = measure(column.values[code])
+    found: IntArray = lookup[column.codes]
+    found.flags.writeable = False
+    return found
