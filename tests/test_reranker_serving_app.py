@@ -279,3 +279,18 @@ def test_a_large_body_is_refused_over_a_socket_and_its_sender_hears_why(address:
         deep = client.post("/rank", content=b"[" * 1_000_000)
         assert deep.status_code == 400
         assert client.post("/rank", json=body(["still there"])).status_code == 200
+
+
+def test_answers_that_are_not_json_are_described_as_what_they_are() -> None:
+    paths = create_app(ServeSettings(), None).openapi()["paths"]
+    found = {
+        (path, *answer["responses"]["200"]["content"])
+        for path, methods in paths.items()
+        for answer in methods.values()
+        if path in {"/batch", "/v1alpha1/cards/{name}", "/v1alpha1/attributes"}
+    }
+    assert found == {
+        ("/batch", "multipart/mixed"),
+        ("/v1alpha1/cards/{name}", "text/markdown"),
+        ("/v1alpha1/attributes", "application/json"),
+    }

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
 from models.bundled import BUNDLED, artifact_directory
 from models.scores import Content, HarmScores
@@ -60,7 +61,11 @@ MESSAGES: Mapping[str, tuple[type[Message], type[Message]]] = {
     "analyze": (AnalyzeCommentRequest, AnalyzeCommentResponse),
     "suggestscore": (SuggestCommentScoreRequest, SuggestCommentScoreResponse),
 }
-BATCH = {"requestBody": {"required": True, "content": {"multipart/mixed": {"schema": {"type": "string"}}}}}
+_MIXED = {"multipart/mixed": {"schema": {"type": "string"}}}
+BATCH = {
+    "requestBody": {"required": True, "content": _MIXED},
+    "responses": {"200": {"content": _MIXED, "description": "The answers, in the order of the calls"}},
+}
 CARD = {
     "parameters": [
         {
@@ -287,6 +292,7 @@ def _add(
         endpoint,
         methods=[method],
         response_model=None,
+        response_class=Response if described else JSONResponse,  # the described ones are not JSON
         responses=_errors(codes),
         summary=about,
         openapi_extra=dict(described or {}),
