@@ -15,6 +15,7 @@ from reranker.columns import FeedError
 from reranker.compare_command import compare, demo
 from reranker.effectiveness import refuse_to_demote_everything
 from reranker.explain import explain
+from reranker.gate_command import gate
 from reranker.inputs import (
     DeviceOption,
     DomainsOption,
@@ -38,7 +39,7 @@ from reranker.policy_commands import policies_app, weights
 from reranker.presets import load_policy
 from reranker.score_command import score
 from reranker.serve_command import serve
-from reranker.simulate_command import simulate
+from reranker.simulate_command import simulate_app
 from reranker.terminal import (
     console,
     errors,
@@ -60,9 +61,10 @@ app.add_typer(audit_app, name="audit")
 app.command()(compare)
 app.command()(demo)
 app.command()(weights)
+app.command()(gate)
 app.command()(score)
 app.command()(serve)
-app.command()(simulate)
+app.add_typer(simulate_app, name="simulate")
 
 
 def main(arguments: list[str] | None = None) -> None:
