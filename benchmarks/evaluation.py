@@ -4,7 +4,7 @@
 
 Four jobs. "resamples": 1 million rows of 100,000 users, 2,000 Poisson resamples of the users, 3 metrics, from
 the rows on; "interval" is the analytic one of the same. "policies": the score, top 10 of 200, and exposure to
-4 harms and 10 actions under several policies. "exposure": the same from a packed parquet file, 8 policies,
+4 harms and 10 actions under several policies. "exposure": the same from a log of impressions, 8 policies,
 with totals per bucket of users, in a fresh folder; at three sizes, for the line through them. "slates": the
 interval of an off-policy estimate against the number of slates. Polars and DuckDB do "resamples" (fewer of
 them; the table says seconds for 2,000, in proportion) and "policies" on the same data in processes of their
@@ -27,6 +27,7 @@ import numpy as np
 from timing import timed
 
 POOL, ACTIONS, HARMS, SLOTS = 200, 10, 4, 10
+FACTORS = (0.3, 0.5, 1.0)
 RESAMPLES, PEER_RESAMPLES = 2_000, 200
 SEEN = [0.8**k for k in range(SLOTS)]
 SIZES = (2_500_000, 5_000_000, 10_000_000)
@@ -65,7 +66,7 @@ def make_requests(n_candidates: int, n_policies: int, seed: int = 0):
         p_action=rng.integers(1, 200, (ACTIONS, n * POOL), dtype=np.uint8),
         harms=tuple(f"h{i}" for i in range(HARMS)),
         p_harm=p_harm,
-        multiplier=rng.choice([0.3, 0.5, 1.0], n * POOL),
+        multiplier=rng.choice(FACTORS, n * POOL),
     )
     draws = np.random.default_rng(5).uniform(0, 5, (n_policies, ACTIONS))
     weights = {f"p{i}": dict(zip(names, row.tolist(), strict=True)) for i, row in enumerate(draws)}
@@ -170,7 +171,7 @@ def ours_policies(n: int, repeats: int, n_policies: int, threads: int) -> dict[s
 
 def exploded(n: int, n_policies: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The same data with a row per candidate, and the weights."""
-    from eval.codes import code_table
+    from reranker.impression_codes import code_table
 
     batch, policies = make_requests(n, n_policies)
     table = code_table()
@@ -242,12 +243,36 @@ def duckdb_policies(n: int, repeats: int, n_policies: int) -> dict[str, object]:
     return {"seconds": seconds, "check": found.tolist()}
 
 
+def as_log(batch, first: int):
+    """The same requests as a log of a ranker that drew nothing; the factors are codes of a relation."""
+    from reranker.columns import StringColumn
+    from reranker.impression_codes import code_table
+    from reranker.impressions import ImpressionLog
+
+    values, start = code_table().astype(np.float32), first // POOL
+    slots = np.arange(batch.n + 1) * SLOTS
+    return ImpressionLog(
+        request_id=StringColumn.from_values(f"r{start + r}" for r in range(batch.n)),
+        user=StringColumn.from_values(f"u{u}" for u in batch.user.tolist()),
+        offsets=batch.offsets,
+        item_id=np.arange(batch.n * POOL) + first,
+        score=np.zeros(batch.n * POOL),
+        slot_offsets=slots,
+        slate=(batch.offsets[:-1, None] + np.arange(SLOTS)).ravel(),
+        log_prefix_propensity=np.zeros(batch.n * SLOTS),
+        p_action={name: values[row] for name, row in zip(batch.actions, batch.p_action, strict=True)},
+        harm={name: values[row] for name, row in zip(batch.harms, batch.p_harm, strict=True)},
+        groups={"relation": np.searchsorted(FACTORS, batch.multiplier)},
+    )
+
+
 def exposure(n: int, repeats: int, threads: int) -> dict[str, object]:
-    """From a packed file to intervals of 8 policies."""
+    """From a log in codes of a byte to intervals of 8 policies."""
     from eval.bucketed import Rate, rate_change
-    from eval.packed import packed_partitions, write_packed
+    from eval.packed import Taken, packed_partitions
     from eval.slates import Metrics, evaluate_partition, plan_of
     from eval.stream import evaluate_stream
+    from reranker.impression_files import write_impressions
 
     size = 20_000 * POOL  # requests per partition
     metrics = Metrics(tuple(SEEN))
@@ -255,10 +280,11 @@ def exposure(n: int, repeats: int, threads: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.parquet"
         first, policies = make_requests(min(n, size), 8)
-        write_packed((make_requests(min(size, n - at), 8, at // size)[0] for at in range(0, n, size)), path)
+        logs = (as_log(make_requests(min(size, n - at), 8, at // size)[0], at) for at in range(0, n, size))
+        write_impressions(logs, path, values="uint8", n_candidates=POOL)
         plan = plan_of(first, policies, metrics)
         del first
-        partitions = packed_partitions([path])
+        partitions = packed_partitions([path], Taken(None, {"relation": dict(enumerate(FACTORS))}))
         for repeat in range(repeats + 1):
             start = time.perf_counter()
             statistics = evaluate_stream(

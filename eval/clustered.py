@@ -11,8 +11,8 @@ import numpy as np
 from scipy import special
 
 from eval.bias_reduced import FEW_CLUSTERS, RatioPart, influence_of
-from eval.fieller import fieller
 from reranker.columns import BoolArray, FloatArray, IntArray
+from reranker.fieller import fieller
 
 LEVEL = 0.95
 FIELLER_FROM = 0.05  # squared relative half-width of the baseline from which the delta method misleads

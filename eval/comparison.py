@@ -17,6 +17,7 @@ from eval.concentration import Concentration, Publishers, concentrations, publis
 from eval.decision import Gate
 from eval.diagnostics import Diagnostics, diagnose
 from eval.exposure import Browsing, browsing
+from eval.exposure_family import in_families, with_p
 from eval.guardrails import Guardrail, gate_of, guardrails
 from eval.interval import LEVEL, N_RESAMPLES
 from eval.margins import Margins, load_margins
@@ -204,8 +205,8 @@ def compare(
         treatment=policy_facts(treatment),
         differences=tuple(differences(original.policy, treatment.policy)),
         outcomes=tuple(outcomes),
-        rows=over_models(rows, same_order=same),
-        view_rows=over_models(view_rows(feed, seen, outcomes), same_order=same),
+        rows=in_families(with_p(over_models(rows, same_order=same), pairs, codes)),
+        view_rows=in_families(over_models(view_rows(feed, seen, outcomes), same_order=same)),
         guardrails=guardrails(cells, pairs, codes, agreed, same_order=same),
         amplifications=amplifications(feed, seen, outcomes),
         topics=topic_findings(

@@ -47,7 +47,7 @@ STYLE: dict[Any, Any] = {
 
 def colour_of(row: Row) -> str:
     """Blue for what is better, orange for what is worse, grey for what is open."""
-    if row.direction not in ("decreased", "increased") or row.kind == "context":
+    if row.claimed not in ("decreased", "increased") or row.kind == "context":
         return OPEN
     return BETTER if (row.direction == "decreased") == (row.kind == "exposure") else WORSE
 
@@ -113,7 +113,7 @@ def _mark(axes: Axes, height: float, row: Row, scale: float, band: float | None)
         )
     if scale == 1.0:
         axes.plot(0.0, height, "o", markersize=5, markerfacecolor=SURFACE, markeredgecolor=MUTED)
-    filled = colour if row.direction in ("decreased", "increased") else SURFACE
+    filled = colour if row.claimed in ("decreased", "increased") else SURFACE
     axes.plot(
         value,
         height,

@@ -150,6 +150,23 @@ def _topic_sentence(found: TopicFinding, comparison: Comparison) -> Sentence:
     )
 
 
+def family_notes(main: Sequence[Row]) -> list[Sentence]:
+    """How findings on exposure are adjusted, and that intervals are not.
+
+    Args:
+        main: the rows over all candidates in the main browsing model.
+    """
+    family = next((row.family for row in main if row.family), "")
+    if not family:
+        return []
+    text = (
+        f"Whether exposure fell or rose is decided over {family} together: p-values are adjusted (Holm), so "
+        "that the chance of any wrong finding among them is at most 5%. Each interval is of its figure by "
+        "itself, and not adjusted."
+    )
+    return [Sentence("note", text)]
+
+
 def audited(comparison: Comparison) -> list[Sentence]:
     """What labels by people say in the main browsing model."""
     return audit_sentences([row for row in comparison.audits if row.browsing == comparison.browsing[0]])
@@ -168,7 +185,7 @@ def own_ruler_text(comparison: Comparison) -> str:
         text += f"for {_names(known)} read the figure corrected by labels instead; for the others "
     return (
         f"{text}an independent measure is needed: label a sample of the posts that the two policies show "
-        "differently (eval.audit_design draws it) and give it to --audit-labels."
+        "differently (`reranker audit sample` draws it) and give it to --audit-labels."
     )
 
 
@@ -203,7 +220,9 @@ def who_measured(comparison: Comparison) -> Sentence:
     if comparison.context.labels is not None:
         text += f"; and by people, {label_facts(comparison.context.labels)}"
     elif measured and not comparison.own_ruler:
-        text += ". Its errors are in these figures; a labelled sample (eval.audit_sample) takes them out"
+        text += (
+            ". Its errors are in these figures; a labelled sample (`reranker audit sample`) takes them out"
+        )
     return Sentence("note", f"{text}.")
 
 

@@ -23,6 +23,7 @@ from eval.logged_policy import LOGGER, LogPolicy, agrees_with_log, rank_log
 from eval.logged_request import RequestValues, joined_values
 from eval.logged_response import LogModel, Sample, fit_log_model, joined, sample_of
 from eval.logged_rows import LogVerdict, in_families, outcome_rows
+from eval.logged_scores import ScoredLogs
 from eval.logged_segments import segment_findings
 from eval.logged_values import measure
 from eval.margins import Margins, load_margins
@@ -68,6 +69,10 @@ def compare_logged(
         loggers.check_targets((original, treatment))
     weighed = batches if loggers is None else MixedLogs(batches, loggers)
     plan, served_by, sample = _scan(weighed, (original, treatment), settings, context)
+    pairs = zip((original, treatment), served_by, strict=True)
+    known = next((policy for policy, serves in pairs if serves and not policy.is_logger), None)
+    if loggers is None and known is not None:
+        batches = ScoredLogs(batches, known)
     model = _fitted(sample, settings.seed)
     made_by = tuple(
         LogPolicy(LOGGER, None) if serves else policy

@@ -1,151 +1,153 @@
-"""Requests in parquet, one row per request: the probabilities of all its candidates are one blob per column.
+"""Impression logs as partitions for the fast path: of each request its user, predictions and harms alone.
 
-A row per candidate costs some 20 times as much to read. A row group is a partition: it is read, evaluated
-and resampled on its own, so sort the file by user if there is to be a bootstrap, or each partition draws
-the weights of all users again (the result is the same).
+A row group of a log is a partition: it is read, evaluated and resampled on its own, so sort a log by user if
+there is to be a bootstrap, or each partition draws the weights of all users again (the result is the same).
+A log written with `values="uint8"` is evaluated by its codes, without being unpacked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from eval.hashing import user_keys
 from eval.slates import PackedRequests
 from eval.stream import Partition
-from reranker.tables import Array
-from reranker.writing import atomic
+from reranker.columns import FeedError, FloatArray, IntArray
+from reranker.impression_files import log_files, packed_numbers
+from reranker.impression_layout import LogColumn, LogLayout, read_layout
 
-_KIND = b"reranker.packed"
-_BLOBS = {"multiplier": np.dtype(np.float64), "stop": np.dtype(np.float64)}
-DTYPES = ("uint8", "float32", "float64")
+Segment = tuple[str, tuple[str, ...]]
 
 
-def write_packed(batches: Iterable[PackedRequests], path: str | Path) -> None:
-    """Writes batches of requests as the row groups of one file, which is there whole or not at all.
+@dataclass(frozen=True)
+class Taken:
+    """What a partition takes of a log, beside users, predictions and harms.
+
+    Attributes:
+        segment: a segment of the log and its values in the order of `Metrics.segments`, of which the last
+            stands for all others; None for one segment.
+        multiplier: by group of the log, the factor of each code, as of a relation; of other codes it is 1.
+    """
+
+    segment: Segment | None = None
+    multiplier: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+
+def packed_partitions(
+    paths: Iterable[str | Path], taken: Taken | None = None
+) -> list[Partition[PackedRequests]]:
+    """The row groups of logs of `reranker.impression_files`, each read when it is asked for.
+
+    Only the columns that are needed are read, and slates and propensities are not checked; `reranker audit
+    validate` does that.
 
     Args:
-        batches: with the same actions, harms and kinds of number.
-        path: a .parquet file.
+        paths: .parquet files, or directories of such.
+        taken: see `Taken`.
 
     Raises:
-        ValueError: there is no batch, or two differ in their columns.
+        FeedError: a file of another kind, or one that lacks what is to be taken.
     """
-    writer = None
-    with atomic(path) as temporary:
-        for batch in batches:
-            table = _table(batch)
-            if writer is None:
-                schema = table.schema
-                writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False)
-            if not table.schema.equals(schema, check_metadata=True):
-                raise ValueError(f"{path}: expected batches with the same columns, got others in one")
-            writer.write_table(table, row_group_size=max(batch.n, 1))
-        if writer is None:
-            raise ValueError(f"{path}: expected at least one batch, got none")
-        writer.close()
-
-
-def packed_partitions(paths: Iterable[str | Path]) -> list[Partition[PackedRequests]]:
-    """The row groups of files of `write_packed`, each read when it is asked for.
-
-    Raises:
-        ValueError: a file of another kind.
-    """
-    made = []
-    for path in map(Path, paths):
+    taken, made = taken or Taken(), []
+    for path in (file for one in paths for file in log_files(one)):
+        layout = read_layout(path)
+        columns = {column.name: column for column in _columns(layout, taken, path)}
+        stamp = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
         with closing(pq.ParquetFile(path)) as file:
-            if _KIND not in (file.schema_arrow.metadata or {}):
-                raise ValueError(f"{path}: expected packed requests, got another parquet file")
-            stamp = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
-            made += [Partition(f"{path.name}:{i}", _Load(path, i), stamp) for i in range(file.num_row_groups)]
+            made += [
+                Partition(f"{path.name}:{i}", _Load(path, i, columns, taken), stamp)
+                for i in range(file.num_row_groups)
+            ]
     return made
+
+
+def _columns(layout: LogLayout, taken: Taken, path: Path) -> list[LogColumn]:
+    wanted = {("segments", taken.segment[0])} if taken.segment else set()
+    wanted |= {("groups", name) for name in taken.multiplier}
+    kept = [
+        column
+        for column in layout.columns()
+        if column.field in ("user", "p_action", "harm") or (column.field, column.key) in wanted
+    ]
+    for kind, name in sorted(wanted - {(column.field, column.key) for column in kept}):
+        raise FeedError(f"{path}: {kind}: expected {name}, got {', '.join(getattr(layout, kind)) or 'none'}")
+    if not any(column.field == "p_action" for column in kept):
+        raise FeedError(f"{path}: expected predictions of actions, got none")
+    return kept
 
 
 class _Load:
     """Reads one row group."""
 
-    def __init__(self, path: Path, group: int) -> None:
-        self._path, self._group = path, group
+    def __init__(self, path: Path, group: int, columns: Mapping[str, LogColumn], taken: Taken) -> None:
+        self._path, self._group, self._columns, self._taken = path, group, columns, taken
 
     def __call__(self) -> PackedRequests:
-        with closing(pq.ParquetFile(self._path)) as file:
-            return _requests(file.read_row_group(self._group))
+        try:
+            with closing(pq.ParquetFile(self._path)) as file:
+                table = file.read_row_group(self._group, columns=list(self._columns), use_threads=False)
+            return self._requests(table.combine_chunks())
+        except FeedError as error:
+            raise FeedError(f"{self._path}: {error}") from None
+
+    def _requests(self, table: pa.Table) -> PackedRequests:
+        offsets: IntArray | None = None
+        numbers: dict[str, dict[str, Any]] = {"p_action": {}, "harm": {}, "groups": {}}
+        for name, column in self._columns.items():
+            if column.per != "c":
+                continue
+            values = table.column(name).combine_chunks()
+            found, cut = packed_numbers(column, values)
+            if offsets is not None and not np.array_equal(cut, offsets):
+                raise FeedError(f"{name}: expected as many numbers as other columns have, got others")
+            offsets, numbers[column.field][column.key] = cut, found
+        assert offsets is not None
+        texts = table.column("user").combine_chunks().dictionary_encode()
+        if texts.null_count:
+            raise FeedError("user: expected a value in every row, got a null")
+        keys = user_keys([str(name) for name in texts.dictionary.to_pylist()])
+        return PackedRequests(
+            user=keys[texts.indices.to_numpy()] if len(keys) else np.zeros(0, dtype=np.uint64),
+            segment=self._segment(table, len(offsets) - 1),
+            offsets=offsets,
+            actions=tuple(numbers["p_action"]),
+            p_action=_stacked(numbers["p_action"], int(offsets[-1])),
+            harms=tuple(numbers["harm"]),
+            p_harm=_stacked(numbers["harm"], int(offsets[-1])),
+            multiplier=self._multiplier(numbers["groups"], int(offsets[-1])),
+        )
+
+    def _segment(self, table: pa.Table, n: int) -> IntArray:
+        if self._taken.segment is None:
+            return np.zeros(n, dtype=np.int64)
+        name, values = self._taken.segment
+        place = {value: i for i, value in enumerate(values)}
+        held = [value or "" for value in table.column(f"segment_{name}").to_pylist()]
+        return np.array([place.get(value, len(values) - 1) for value in held], dtype=np.int64)
+
+    def _multiplier(self, groups: Mapping[str, IntArray], c: int) -> FloatArray | None:
+        if not self._taken.multiplier:
+            return None
+        made = np.ones(c)
+        for name, factors in self._taken.multiplier.items():
+            size = max(factors, default=-1) + 1
+            table = np.ones(size + 1)  # the last is of codes that are not named, and of unknown ones, -1
+            table[list(factors)] = list(factors.values())
+            made *= table[np.minimum(groups[name], size)]
+        return made
 
 
-def _table(batch: PackedRequests) -> pa.Table:
-    columns: dict[str, Any] = {
-        "user": pa.array(batch.user),
-        "segment": pa.array(batch.segment.astype(np.int32)),
-        "n_candidates": pa.array(np.diff(batch.offsets).astype(np.int32)),
-    }
-    for kind, names, values in (
-        ("action", batch.actions, batch.p_action),
-        ("harm", batch.harms, batch.p_harm),
-    ):
-        if values.dtype.name not in DTYPES:
-            raise ValueError(f"{kind}: expected one of {', '.join(DTYPES)}, got {values.dtype}")
-        columns |= {f"{kind}:{name}": _blobs(row, batch) for name, row in zip(names, values, strict=True)}
-    columns |= {
-        name: _blobs(getattr(batch, name), batch) for name in _BLOBS if getattr(batch, name) is not None
-    }
-    kinds = f"{batch.p_action.dtype.name},{batch.p_harm.dtype.name}"
-    return pa.table(columns).replace_schema_metadata({_KIND: kinds.encode()})
-
-
-def _blobs(values: NDArray[Any], batch: PackedRequests) -> Array:
-    """One blob per request."""
-    ends = batch.offsets * values.itemsize
-    if ends[-1] >= 2**31:
-        raise ValueError(f"batch: expected blobs below 2 GiB, got {ends[-1]} bytes; write smaller batches")
-    buffers = [None, pa.py_buffer(ends.astype(np.int32).tobytes()), pa.py_buffer(values.tobytes())]
-    return pa.BinaryArray.from_buffers(pa.binary(), batch.n, buffers)
-
-
-def _requests(table: pa.Table) -> PackedRequests:
-    table = table.combine_chunks()
-    kinds = (table.schema.metadata or {})[_KIND].decode().split(",")
-    counts = table.column("n_candidates").to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    parts: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
-    for kind, dtype in zip(("action", "harm"), map(np.dtype, kinds), strict=True):
-        names = tuple(name.partition(":")[2] for name in table.column_names if name.startswith(f"{kind}:"))
-        values = np.empty((len(names), int(offsets[-1])), dtype=dtype)
-        for row, name in zip(values, names, strict=True):
-            row[:] = _flat(table, f"{kind}:{name}", dtype)
-        parts[kind] = names, values
-    own = {
-        name: _flat(table, name, dtype) if name in table.column_names else None
-        for name, dtype in _BLOBS.items()
-    }
-    return PackedRequests(
-        user=table.column("user").to_numpy().astype(np.uint64),
-        segment=table.column("segment").to_numpy(),
-        offsets=offsets,
-        actions=parts["action"][0],
-        p_action=parts["action"][1],
-        harms=parts["harm"][0],
-        p_harm=parts["harm"][1],
-        **own,
-    )
-
-
-def _flat(table: pa.Table, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """(c,) the blobs of all requests, one after another."""
-    chunks = [
-        np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]]
-        for chunk in table.column(name).chunks
-        for ends, data in [_buffers(chunk)]
-    ]
-    whole: NDArray[np.uint8] = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.uint8)
-    return whole.view(dtype)
-
-
-def _buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
-    _, ends, data = chunk.buffers()
-    found = np.frombuffer(ends, dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-    return found, b"" if data is None else data
+def _stacked(columns: Mapping[str, Any], c: int) -> Any:
+    """(columns, c) codes as they are, floats as single precision."""
+    kinds = {values.dtype for values in columns.values()}
+    kind = np.dtype(np.uint8) if kinds == {np.dtype(np.uint8)} else np.dtype(np.float32)
+    made = np.empty((len(columns), c), dtype=kind)
+    for row, values in zip(made, columns.values(), strict=True):
+        row[:] = values
+    return made

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.audit_words import p_words
 from eval.comparison import Comparison
 from eval.diagnostics import Mover
 from eval.figures import change_plot, sweep_plot
@@ -38,6 +39,9 @@ METHOD = (
     "shows, weighted by how likely each place is seen; then over requests, each counting once.",
     "Intervals come from a bootstrap over {clusters} ({n:,} resamples): they say how the figures would "
     "vary with other {clusters} like these.",
+    "Exposures are a family: one is said to have fallen or risen only where its interval leaves 0 out and "
+    "its p-value, adjusted by Holm over all exposures of that measure and browsing model, is at most .05. "
+    "No interval is adjusted, and of segments nothing is claimed: of many, some leave 0 out by chance.",
     "A post without a value is left out and counted; it is never taken as harmless.",
     "An interval that holds 0 means that no change could be measured. It does not mean that there is none: "
     "that claim needs a margin fixed beforehand and an equivalence test, as the activity has above.",
@@ -151,7 +155,11 @@ def _plots(comparison: Comparison, sweep: Sweep | None) -> list[dict[str, str]]:
     reading = f"Hollow: before. Filled: a change that was measured, in the {comparison.browsing[0]}"
     others = f"; below it, smaller: {', '.join(comparison.browsing[1:])}." if comparison.browsing[1:] else "."
     plots = [
-        ("What people are shown", f"Left is less. {reading}{others}", _kind_plot(comparison, "exposure")),
+        (
+            "What people are shown",
+            f"Left is less. Filled only where it holds with all exposures counted. {reading}{others}",
+            _kind_plot(comparison, "exposure"),
+        ),
         (
             "Activity on what is shown",
             f"Right is more. Shaded: the margin; what lies inside is grey. {reading}{others}",
@@ -268,7 +276,7 @@ def _cells(row: Row, label: str) -> dict[str, str]:
     n_shown = row.n_shown_original + row.n_shown_treatment
     unscored = (row.n_unscored_original + row.n_unscored_treatment) / n_shown if n_shown else 0.0
     tone = ""
-    if row.kind != "context" and row.direction in ("decreased", "increased"):
+    if row.kind != "context" and row.claimed in ("decreased", "increased"):
         tone = "better" if (row.direction == "decreased") == (row.kind == "exposure") else "worse"
     return {
         "label": label,
@@ -281,6 +289,7 @@ def _cells(row: Row, label: str) -> dict[str, str]:
         "n_clusters": f"{row.n_clusters:,}",
         "unscored": f"{100 * unscored:.1f}%",
         "claim": claim_words(row),
-        "status": f"refused: {row.refused}" if row.refused and row.direction == "refused" else row.direction,
+        "status": f"refused: {row.refused}" if row.refused and row.direction == "refused" else row.claimed,
+        "p": "" if row.p_adjusted is None else p_words(row.p_adjusted),
         "tone": tone,
     }

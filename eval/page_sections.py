@@ -117,7 +117,7 @@ def _of_views(comparison: Comparison, model: str, *, refused: bool) -> list[Row]
 
 
 def _tone(row: Row) -> str:
-    return {"decreased": "better", "increased": "worse"}.get(row.direction, "")
+    return {"decreased": "better", "increased": "worse"}.get(row.claimed, "")
 
 
 def _views(row: Row, per_day: Row | None, own: bool) -> tuple[str, ...]:
@@ -129,6 +129,8 @@ def _views(row: Row, per_day: Row | None, own: bool) -> tuple[str, ...]:
     form = percent if row.scale == "relative" else number
     interval = "no end" if low is None or high is None else f"{form(low)} to {form(high)}"
     claim = claim_words(row) if row.direction != "identical" else "the same"
+    if row.claimed == "not shown":
+        claim = f"not shown over {row.family}; {claim}"
     if row.status == "BOUNDED":
         claim = f"{claim}: {_bounds(row)}"
     return name, _before_after(row), _change(row), interval, *days, claim

@@ -20,6 +20,7 @@ from eval.audit_findings import AuditRow
 from eval.audit_labels import HumanLabels
 from eval.clustered import Estimate
 from eval.comparison import Comparison
+from eval.exposure_family import METHOD as FAMILY_METHOD
 from eval.guardrails import METHOD as GUARDRAIL_METHOD
 from eval.guardrails import Guardrail
 from eval.page import Note, render_page
@@ -30,7 +31,7 @@ from eval.topics import TOPIC_MARGIN
 from eval.verdict import verdict
 from reranker.writing import atomic
 
-SCHEMA = 2
+SCHEMA = 3
 DIGITS = 10  # significant ones, so that the order of a sum does not show
 
 
@@ -102,6 +103,7 @@ def comparison_json(comparison: Comparison, sweep: Sweep | None, explanations: S
             "seed": comparison.seed,
             "n_resamples": comparison.n_resamples,
             "interval_level": comparison.interval_level,
+            "exposure_family": FAMILY_METHOD,
         },
         "verdict": [asdict(sentence) for sentence in verdict(comparison)],
         "outcomes": [

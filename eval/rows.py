@@ -11,6 +11,7 @@ from eval.clustered import Estimate
 from eval.exposure import Browsing, Exposure, browsing, measure_exposure, position_weights
 from eval.harm_views import MOST_UNSCORED, MOST_UNSCORED_GAP
 from eval.interval import Change, paired_changes
+from eval.multiplicity import Finding
 from eval.outcomes import Outcome, OutcomeKind, Unit
 from eval.provenance import clusters_of, same_feed
 from eval.segments import Segment
@@ -18,7 +19,9 @@ from reranker.columns import FloatArray
 from reranker.ranking import Ranking
 
 Direction = Literal["decreased", "increased", "not measurable", "identical", "refused", "not measured"]
+Claim = Literal[Direction, "not shown"]
 Measure = Literal["mean over requests", "per 1,000 views", "per user-day"]
+CHANGED = ("decreased", "increased")
 ALL = "all"
 MEAN: Measure = "mean over requests"
 Pair = tuple[Exposure, Exposure]
@@ -46,9 +49,10 @@ class Row:
         status: what may be claimed: IDENTIFIED, BOUNDED where some views have no value, MODEL_ONLY where the
             sign depends on how far people read or was looked at under one model, REFUSED.
         reasons: why it is not IDENTIFIED.
-        refused: why there is no interval, or "".
-        method: how the interval was made.
+        refused, method: why there is no interval, or ""; how it was made.
         level: L0 throughout.
+        p: two-sided, of no change, by itself; None where it is in no family (`eval.exposure_family`).
+        p_adjusted, family, finding: by Holm, over what, and what that lets one say; no interval is adjusted.
     """
 
     metric: str
@@ -87,6 +91,15 @@ class Row:
     refused: str
     method: str
     level: str = "L0"
+    p: float | None = None
+    p_adjusted: float | None = None
+    family: str = ""
+    finding: Finding | None = None
+
+    @property
+    def claimed(self) -> Claim:
+        """What may be said of the change: what its interval says, unless its family takes that back."""
+        return "not shown" if self.direction in CHANGED and self.finding == "not shown" else self.direction
 
     @property
     def scale(self) -> Literal["relative", "absolute"]:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.codes import UNSCORED, code_table
 from eval.exposure import Browsing
 from eval.kernel import measure_requests
 from eval.sufficient import Plan, SufficientStatistics, accumulate
 from reranker.columns import FloatArray, IntArray, freeze_arrays
+from reranker.impression_codes import UNSCORED, code_table
 
 NO_CURVE = (0.0, 1.0, 1.0)
 _NONE = np.zeros(0)
@@ -33,7 +33,7 @@ class PackedRequests:
         segment: (n,) which segment each request is in.
         offsets: (n + 1,) request i holds candidates offsets[i] to offsets[i + 1].
         actions: A names.
-        p_action: (A, c) probability of each action given a view; float, or uint8 `codes`.
+        p_action: (A, c) probability of each action given a view; float, or uint8 `impression_codes`.
         harms: H names.
         p_harm: (H, c) probability of each harm, NaN (code 255) where not scored; float, or uint8 codes.
         multiplier: (c,) such as closeness; None is 1.

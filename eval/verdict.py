@@ -4,11 +4,13 @@ An interval that holds 0 is "did not change measurably". That a change is small 
 another claim, which needs a margin set beforehand and an equivalence test; `eval.findings` words it.
 """
 
+from eval.audit_words import p_words
 from eval.comparison import Comparison
 from eval.findings import (
     activity_finding,
     audited,
     decision_summary,
+    family_notes,
     gate_notes,
     level_note,
     one_holder,
@@ -28,6 +30,7 @@ MANY_UNSCORED = 0.02
 VERBS = {"decreased": "fell", "increased": "rose"}
 SAID = VERBS | {
     "not measurable": "did not change measurably",
+    "not shown": "is not shown to have changed",
     "identical": "is the same in every request",
     "refused": "has no interval",
     "not measured": "was not measured",
@@ -53,6 +56,7 @@ def verdict(comparison: Comparison) -> tuple[Sentence, ...]:
         *(Sentence("open", text) for text in (*disagreeing, *other_verdicts(comparison))),
         level_note(),
         *_notes(comparison),
+        *family_notes(main),
         *gate_notes(comparison),
         who_measured(comparison),
         *_warnings(comparison, main),
@@ -66,11 +70,13 @@ def _summary(main: list[Row], comparison: Comparison) -> Sentence:
         rows = [row for row in main if row.kind == kind]
         judged = decision_summary(rows, comparison)
         part = [row for row in rows if _among_scored(row)]
-        said = [row.direction for row in rows if row.metric not in judged and row not in part]
+        said = [row.claimed for row in rows if row.metric not in judged and row not in part]
+        family = next((row.family for row in rows if row.family), "")
         counts = [
             (sum(s == "decreased" for s in said), "fell"),
             (len(part), "fell among the posts that have a value"),
             (sum(s == "increased" for s in said), "rose"),
+            (sum(s == "not shown" for s in said), f"not shown to have changed (p adjusted over {family})"),
             (sum(s == "not measurable" for s in said), "did not change measurably"),
             (sum(s == "identical" for s in said), "exactly the same in every request"),
             *((list(judged.values()).count(words), words) for words in dict.fromkeys(judged.values())),
@@ -104,27 +110,36 @@ def _finding(row: Row) -> Sentence:
         text = f"{subject}: {_size(row)} ({before_after}), without an interval: {row.refused}."
         return Sentence("open", f"{text} That is an observation, not a finding.")
     numbers = f"{_size(row)}, 95% interval {_interval(row)}"
-    if row.direction == "not measurable":
-        text = f"{subject} did not change measurably ({numbers})."
-        why = (
-            "this comparison does not show that it fell"
-            if exposure
-            else "a change this small is not excluded"
-        )
-        return Sentence("open", f"{text[:-1]}: {why}.")
+    over = "" if row.p_adjusted is None else f"; p {p_words(row.p_adjusted)}, adjusted over {row.family}"
+    if row.claimed in ("not measurable", "not shown"):
+        return _unshown(row, subject, (numbers, f"{before_after}{over}"))
     good = (row.direction == "decreased") == exposure
     if _among_scored(row):
-        text = f"{subject} fell among the posts that have a value ({numbers}; {before_after})."
+        text = f"{subject} fell among the posts that have a value ({numbers}; {before_after}{over})."
         return Sentence("open", f"{text} Whether it fell among all is not shown.")
-    text = f"{subject} {VERBS[row.direction]} ({numbers}; {before_after})."
+    text = f"{subject} {VERBS[row.direction]} ({numbers}; {before_after}{over})."
     if exposure and not good:
         text += " The treatment shows more of it, not less."
     return Sentence("better" if good else "worse", text)
 
 
+def _unshown(row: Row, subject: str, figures: tuple[str, str]) -> Sentence:
+    """No finding: the interval holds 0, or leaves it out as one of so many may by chance."""
+    numbers, more = figures
+    if row.claimed == "not shown":
+        text = f"{subject} is not shown to have changed ({numbers}; {more})"
+        return Sentence("open", f"{text}: its own interval leaves 0 out, the adjusted p-value does not hold.")
+    why = (
+        "this comparison does not show that it fell"
+        if row.kind == "exposure"
+        else "a change this small is not excluded"
+    )
+    return Sentence("open", f"{subject} did not change measurably ({numbers}): {why}.")
+
+
 def _among_scored(row: Row) -> bool:
     """Whether a fall of an exposure is known of some posts only, too many having no value."""
-    return row.kind == "exposure" and row.direction == "decreased" and row.status == "REFUSED"
+    return row.kind == "exposure" and row.claimed == "decreased" and row.status == "REFUSED"
 
 
 def _size(row: Row) -> str:
@@ -150,12 +165,12 @@ def _depends_on_model(main: Row, comparison: Comparison) -> str | None:
     if judged is not None and judged.verdict is not None:
         return None  # `other_verdicts` says it
     others = [comparison.row(main.metric, model) for model in comparison.browsing[1:]]
-    unlike = [row for row in others if row.direction != main.direction]
+    unlike = [row for row in others if row.claimed != main.claimed]
     if not unlike:
         return None
-    parts = [f"under {row.browsing} it {SAID[row.direction]} ({_size(row)})" for row in unlike]
+    parts = [f"under {row.browsing} it {SAID[row.claimed]} ({_size(row)})" for row in unlike]
     name = in_words(main.metric)
-    opposite = {main.direction, *(row.direction for row in unlike)} >= {"decreased", "increased"}
+    opposite = {main.claimed, *(row.claimed for row in unlike)} >= {"decreased", "increased"}
     lead = "No direction can be claimed for" if opposite else "How far people read matters for"
     return f"{lead} {name}: {main.browsing} is shown above; {'; '.join(parts)}."
 

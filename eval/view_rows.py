@@ -12,6 +12,7 @@ import numpy as np
 from eval.clustered import Estimate
 from eval.exposure import Browsing
 from eval.harm_views import HarmChange, harm_change
+from eval.multiplicity import p_of
 from eval.outcomes import Outcome
 from eval.provenance import clusters_of
 from eval.rows import ALL, Direction, Measure, Row, Seen
@@ -140,6 +141,7 @@ def _row(
         reasons=reasons,
         refused=figures.refused,
         method=METHOD,
+        p=None if difference is None else p_of([difference]),
     )
 
 

@@ -1,4 +1,4 @@
-"""`reranker audit COMMAND`: logs of impressions, checked before anything is estimated from them."""
+"""`reranker audit COMMAND`: logs checked and compared, and posts drawn for people to label."""
 
 import json
 from collections.abc import Iterator
@@ -8,14 +8,33 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.table import Table
 
+from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
-from reranker.inputs import OutputOption, check_output, told
+from reranker.inputs import (
+    DeviceOption,
+    DomainsOption,
+    FeedsArgument,
+    InteractionsOption,
+    ModelOption,
+    OutputOption,
+    Reading,
+    ScoresOption,
+    SetOption,
+    check_output,
+    harms_of,
+    read,
+    told,
+)
+from reranker.pipeline import Reranker
+from reranker.presets import load_policy
 from reranker.terminal import console, errors
 
 if TYPE_CHECKING:
     from reranker.impressions import ImpressionLog
 
-audit_app = typer.Typer(help="Logs of impressions.", no_args_is_help=True)
+_REQUESTS, _TEMPERATURE, _TRUE_USERS = 5, 0.3, 100_000  # of the example
+
+audit_app = typer.Typer(help="Logs of impressions, and labels by people.", no_args_is_help=True)
 
 LogsArgument = Annotated[
     Path,
@@ -31,11 +50,6 @@ AuditLabelsOption = Annotated[
         show_default=False,
     ),
 ]
-
-
-@audit_app.callback()
-def _audit() -> None:
-    """Logs of impressions."""  # keeps `validate` a command of its own while it is the only one
 
 
 @audit_app.command("validate")
@@ -176,3 +190,97 @@ def compare_command(
     for sentence in sentences(found):
         console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True, markup=False)
+
+
+@audit_app.command("sample")
+def sample_command(
+    feeds: FeedsArgument,
+    *,
+    output: OutputOption,
+    original: Annotated[str, typer.Option("--original", help="The policy in force.")] = "fb-2018-h1",
+    treatment: Annotated[str, typer.Option("--treatment", help="The policy to try.")] = "fb-2020-10",
+    settings: SetOption = None,
+    set_treatment: Annotated[
+        list[str] | None, typer.Option("--set-treatment", help="For the treatment only; repeatable.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Posts to label, on average.", min=1)] = 500,
+    seed: Annotated[int, typer.Option("--seed", help="Of the drawing.", min=0)] = 0,
+    harm: Annotated[
+        list[str] | None,
+        typer.Option("--harm", help="What to label; repeatable. Default: what a policy demotes, or all."),
+    ] = None,
+    shown: Annotated[
+        str, typer.Option("--shown", help='As of compare: "10%", "25", "rbp:0.8", "log2".')
+    ] = "10%",
+    interactions: InteractionsOption = None,
+    model: ModelOption = "bundled",
+    domains: DomainsOption = None,
+    scores: ScoresOption = None,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Write texts beside the posts.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw posts of FEEDS for people to label, by how differently two policies show them.
+
+    Fill the column y of the file (1 harmful, 0 not, between for a doubt), every row, and give it to
+    `reranker compare --audit-labels`. Labellers should not see the columns stratum and sampling_prob.
+    """
+    from eval.audit_draw import draw_feed_audit, harms_to_label, write_to_label  # noqa: PLC0415
+    from eval.audit_sample import FEWEST_POSITIVES  # noqa: PLC0415
+    from eval.exposure import browsing  # noqa: PLC0415
+    from eval.outcomes import standard_outcomes  # noqa: PLC0415
+
+    check_output(output, ".csv")
+    common = tuple(settings or ())
+    policies = [load_policy(original, common), load_policy(treatment, (*common, *(set_treatment or ())))]
+    with told():
+        browsing(shown)
+    feed = read(feeds, interactions)
+    harms = harms_of(feed, policies, scores, Reading(model, domains, device=device))
+    baseline = AngerBaseline.fit(feed)
+    first, second = (Reranker(policy, baseline=baseline).rank(feed, harms) for policy in policies)
+    demoted = [label for policy in policies for label in policy.demotion]
+    with told():
+        chosen = harms_to_label(standard_outcomes(feed, harms), demoted, harm or ())
+        drawn = draw_feed_audit(first, second, chosen, n_labels=n, seed=seed, shown=shown)
+    write_to_label(drawn, output, feed.text.to_list() if show_text else None)
+    console.print(f"{len(drawn.item):,} of {drawn.n_frame:,} posts to label: {output}", soft_wrap=True)
+    for name, count in drawn.expected.items():
+        few = f"; below {FEWEST_POSITIVES} an interval is rough" if count < FEWEST_POSITIVES else ""
+        console.print(f"{name}: about {count:,.0f} of them harmful by the scores{few}", soft_wrap=True)
+
+
+@audit_app.command("example")
+def example_command(
+    *,
+    output: OutputOption,
+    users: Annotated[
+        int, typer.Option("--users", help="Simulated users, of 5 requests each.", min=1_500)
+    ] = 2_000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the log.", min=0)] = 0,
+) -> None:
+    """Write the log of a simulated ranker that draws at random, and say what is true of its angry weight."""
+    from eval.logged_words import metric_title  # noqa: PLC0415
+    from eval.simulate.impressions import LABEL, impression_log  # noqa: PLC0415
+    from eval.simulate.testbed import angry_zero, logged, true_values  # noqa: PLC0415
+    from reranker.impression_files import write_impressions  # noqa: PLC0415
+
+    check_output(output, ".parquet")
+    with errors.status("simulating"):
+        log = impression_log(logged(users, _REQUESTS, _TEMPERATURE, seed))
+        truth = true_values(_TRUE_USERS, _TEMPERATURE, seed)
+        write_impressions([log], output)
+    console.print(f"{log.n:,} requests of {users:,} users: {output}", soft_wrap=True)
+    console.print(f"true of the angry reaction at 0, per request (from {_TRUE_USERS:,} other users):")
+    table = Table("what is true", "as logged", "at 0", "change", "standard error", box=None)
+    names = ("views", f"harm_views.{LABEL}", "action.like", "comments", "action.angry")
+    columns = (truth.logger, truth.target, truth.difference, truth.standard_error)
+    for name, *values in zip(names, *columns, strict=True):
+        table.add_row(metric_title(name), *(f"{value:.5g}" for value in values))
+    console.print(table)
+    weights = ",".join(f"{name}={weight:g}" for name, weight in angry_zero().items())
+    console.print("try:")
+    for command in (
+        f"reranker audit validate {output}",
+        f"reranker audit compare {output} --original logger --treatment {weights} --scale log -o result",
+    ):
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

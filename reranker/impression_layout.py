@@ -17,7 +17,7 @@ from reranker.tables import first_line
 IMPRESSION_SCHEMA = 1
 KEY = b"reranker.impressions"
 
-ValueType = Literal["float16", "float32"]
+ValueType = Literal["uint8", "float16", "float32"]
 OPTIONAL = ("viewed", "dwell_ms", "time", "temperature", "from_rank", "n_total")
 PREFIX = {"p_action": "p_", "harm": "harm_", "groups": "group_", "action": "action_", "segments": "segment_"}
 _KIND = {
@@ -77,6 +77,11 @@ class LogColumn:
             return _ARROW[self.kind]
         return pa.binary() if self.width is None else pa.binary(self.width * self.stored.itemsize)
 
+    @property
+    def of_codes(self) -> bool:
+        """Whether the numbers are codes of probabilities."""
+        return self.kind == "uint8" and self.field in ("p_action", "harm")
+
     def of(self, log: ImpressionLog) -> Any:
         """The values of a log."""
         return getattr(log, self.field)[self.key] if self.key else getattr(log, self.field)
@@ -87,7 +92,8 @@ class LogLayout:
     """Which columns a file has.
 
     Attributes:
-        values: how p_action and harm are stored; float16 is exact to 0.05 %, and to 3e-8 near 0.
+        values: how p_action and harm are stored; float16 is exact to 0.05 %, and to 3e-8 near 0; uint8 is
+            a code each, see `impression_codes.encode`.
         n_candidates: of every request, None where requests differ.
         optional: those of viewed, dwell_ms, time, temperature, from_rank and n_total that were logged.
         p_action, harm, groups, action, segments: the names in each family.

@@ -50,7 +50,7 @@ def print_study(study: Any) -> None:
     table = Table("shown to people", "original", "treatment", "change", "95% interval", box=None)
     for row in study.comparison.rows:
         if row.segment_by == "all" and row.browsing == study.comparison.browsing[0] and row.kind != "context":
-            table.add_row(*_change_cells(row), style=_STYLES.get(row.direction))
+            table.add_row(*_change_cells(row), style=_STYLES.get(row.claimed))
     console.print(table)
     console.print(study.sentences[0].text, markup=False, highlight=False, soft_wrap=True)
     for sentence in [one for one in study.sentences[1:] if one.tone in ("worse", "open")][:8]:

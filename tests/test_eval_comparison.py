@@ -179,8 +179,8 @@ def test_few_clusters_are_warned_of():
 def test_the_verdict_says_plainly_when_exposure_rose_or_activity_fell():
     text = texts(toy([0.1, 0.2]))
     assert (
-        "Exposure to thing rose (+100.0%, 95% interval +100.0% to +100.0%; 0.1000 before, 0.2000 after)."
-        in text
+        "Exposure to thing rose (+100.0%, 95% interval +100.0% to +100.0%; 0.1000 before, 0.2000 after; "
+        "p below 0.0001, adjusted over 1 exposure)." in text
     )
     assert "The treatment shows more of it, not less." in text
     assert "Exposure, 1 outcome: 1 rose." in text

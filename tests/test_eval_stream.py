@@ -13,10 +13,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from eval.bucketed import Rate, rate, rate_change
-from eval.codes import code_table, encode
 from eval.exposure import browsing
 from eval.hashing import user_keys
-from eval.packed import packed_partitions, write_packed
+from eval.packed import Taken, packed_partitions
 from eval.slates import (
     Metrics,
     PackedRequests,
@@ -31,6 +30,10 @@ from eval.slates import (
 from eval.stored import read_statistics, to_bytes, write_statistics
 from eval.stream import Partition, evaluate_stream
 from eval.sufficient import Plan, accumulate, merge_all
+from reranker.columns import FeedError
+from reranker.impression_codes import code_table, encode
+from reranker.impression_files import write_impressions
+from tests.logs import log_columns, log_of
 
 ACTIONS = ("like", "love", "angry", "comment", "share")
 
@@ -280,34 +283,68 @@ def test_a_policy_against_itself_differs_by_exactly_nothing():
     assert rate(statistics, Rate("changed", "requests"), "again").value == 0.0
 
 
-def test_packed_files_give_the_requests_back(tmp_path):
-    batch = random_batch()
-    coded = replace(batch, p_action=encode(batch.p_action), p_harm=encode(batch.p_harm), stop=None)
-    for k, one in enumerate((batch, coded)):
-        write_packed(pieces(one, 25) if k == 0 else [one], tmp_path / f"{k}.parquet")
-        partitions = packed_partitions([tmp_path / f"{k}.parquet"])
-        assert len(partitions) == (3 if k == 0 else 1)
-        expected = pieces(one, 25) if k == 0 else [one]
-        for partition, before in zip(partitions, expected, strict=True):
-            after = partition.load()
-            assert (after.actions, after.harms) == (before.actions, before.harms)
-            for name in ("user", "segment", "offsets", "p_action", "p_harm", "multiplier", "stop"):
-                np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
-            assert after.p_action.dtype == before.p_action.dtype
+def as_packed(log, segment=None, multiplier=None):
+    """What a log holds for the fast path."""
+    return PackedRequests(
+        user=user_keys(log.user.to_list()),
+        segment=np.zeros(log.n, dtype=int) if segment is None else segment,
+        offsets=log.offsets,
+        actions=tuple(log.p_action),
+        p_action=np.stack(list(log.p_action.values())),
+        harms=tuple(log.harm),
+        p_harm=np.stack(list(log.harm.values())),
+        multiplier=multiplier,
+    )
 
 
-def test_packed_files_are_evaluated_like_arrays(tmp_path):
-    batch, policies = random_batch(), random_policies()
-    write_packed(pieces(batch, 13), tmp_path / "log.parquet")
-    seen = []
+@pytest.mark.parametrize("values", ["float32", "float16", "uint8"])
+def test_logs_give_the_requests_that_the_fast_path_needs(tmp_path, values):
+    logs = [log_of(30), log_of(20, first=30)]
+    write_impressions(logs[:1], tmp_path / "a.parquet", values=values)
+    write_impressions(logs[1:], tmp_path / "b.parquet", values=values)
+    partitions = packed_partitions([tmp_path])
+    assert [partition.name for partition in partitions] == ["a.parquet:0", "b.parquet:0"]
+    for partition, log in zip(partitions, logs, strict=True):
+        after, before = partition.load(), as_packed(log)
+        assert (after.actions, after.harms) == (before.actions, before.harms)
+        for name in ("user", "segment", "offsets"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+        for name in ("p_action", "p_harm"):
+            numbers = getattr(before, name)
+            if values == "uint8":
+                numbers = encode(numbers.astype(np.float64))
+            np.testing.assert_allclose(getattr(after, name), numbers, rtol=1e-3 if values == "float16" else 0)
+            assert getattr(after, name).dtype == (np.uint8 if values == "uint8" else np.float32)
+
+
+def test_segments_and_factors_come_from_the_log(tmp_path):
+    log = log_of(40)
+    write_impressions([log], tmp_path / "log.parquet")
+    taken = Taken(("country", ("MM", "other")), {"publisher": {0: 0.3, 2: 2.0}})
+    found = packed_partitions([tmp_path / "log.parquet"], taken)[0].load()
+    country = np.array(log.segments["country"].to_list())
+    assert found.segment.tolist() == np.where(country == "MM", 0, 1).tolist()
+    group = log.groups["publisher"]
+    assert found.multiplier.tolist() == np.where(group == 0, 0.3, np.where(group == 2, 2.0, 1.0)).tolist()
+
+
+def test_logs_are_evaluated_like_arrays_batch_by_batch(tmp_path):
+    logs, metrics = [log_of(13, first=13 * k) for k in range(5)], replace(METRICS, segments=("all",))
+    for k, log in enumerate(logs):
+        write_impressions([log], tmp_path / f"{k}.parquet")
+    weights = {"old": {"like": 1.0, "angry": 5.0}, "new": {"like": 1.0}}
+    policies = weight_policies(weights, ("like", "angry"), 1)
+    packed = [as_packed(log) for log in logs]
+    plan, seen = plan_of(packed[0], policies, metrics), []
     found = evaluate_stream(
-        packed_partitions([tmp_path / "log.parquet"]),
-        lambda one: evaluate_partition(one, policies, METRICS),
-        plan_of(batch, policies, METRICS),
+        packed_partitions([tmp_path]),
+        lambda one: evaluate_partition(one, policies, metrics),
+        plan,
         tmp_path / "parts",
         on_done=lambda done, of: seen.append((done, of)),
     )
-    assert to_bytes(found) == to_bytes(evaluate_partition(batch, policies, METRICS))
+    expected = merge_all((evaluate_partition(one, policies, metrics) for one in packed), plan)
+    assert to_bytes(found) == to_bytes(expected)
     assert seen == [(i, 5) for i in range(6)]
 
 
@@ -442,17 +479,21 @@ def test_policies_and_partitions_that_make_no_sense_are_refused(tmp_path):
         evaluate_stream([Partition("a", int), Partition("a", int)], None, None, tmp_path)
     with pytest.raises(ValueError, match="expected probabilities, got"):
         encode(np.array([1.5]))
-    with pytest.raises(ValueError, match="expected at least one batch, got none"):
-        write_packed([], tmp_path / "none.parquet")
-    with pytest.raises(ValueError, match="expected batches with the same columns"):
-        write_packed([random_batch(), replace(random_batch(), stop=None)], tmp_path / "two.parquet")
-    half = replace(random_batch(), p_harm=random_batch().p_harm.astype(np.float16))
-    with pytest.raises(ValueError, match="harm: expected one of uint8, float32, float64, got float16"):
-        write_packed([half], tmp_path / "half.parquet")
-    assert not list(tmp_path.glob("*.parquet"))
     pq.write_table(pa.table({"user": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="expected packed requests, got another parquet file"):
+    with pytest.raises(FeedError, match="expected an impression log of schema 1, got none"):
         packed_partitions([tmp_path / "other.parquet"])
+    write_impressions([log_of()], tmp_path / "log.parquet")
+    with pytest.raises(FeedError, match="segments: expected continent, got country"):
+        packed_partitions([tmp_path / "log.parquet"], Taken(("continent", ("EU",))))
+    with pytest.raises(FeedError, match="groups: expected relation, got publisher"):
+        packed_partitions([tmp_path / "log.parquet"], Taken(None, {"relation": {0: 0.5}}))
+    write_impressions([log_of(p_action={})], tmp_path / "mute.parquet")
+    with pytest.raises(FeedError, match="expected predictions of actions, got none"):
+        packed_partitions([tmp_path / "mute.parquet"])
+    unscored = log_columns()["p_action"]["like"] * np.nan
+    write_impressions([log_of(p_action={"like": unscored})], tmp_path / "nan.parquet", values="uint8")
+    with pytest.raises(ValueError, match="expected a probability of every action, got a null code"):
+        packed_partitions([tmp_path / "nan.parquet"])[0].load()
     save_file({"x": np.zeros(1)}, tmp_path / "other")
     with pytest.raises(ValueError, match="expected statistics of version 1, got None"):
         read_statistics(tmp_path / "other")

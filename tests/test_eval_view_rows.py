@@ -223,7 +223,7 @@ def test_who_demoted_and_who_measured_are_named_and_the_same_one_is_sent_to_an_a
     assert told.startswith(
         "Demoted by: no classifier. Measured by: model-a; not by a classifier: angry reactions"
     )
-    assert "a labelled sample (eval.audit_sample) takes them out" in told
+    assert "a labelled sample (`reranker audit sample`) takes them out" in told
     assert told in render_page(found, None, [])
     assert level_note().text.startswith("Level L0, what would sit where")
     assert level_note().text in render_page(found, None, [])

@@ -1,5 +1,6 @@
-"""`reranker audit validate`: what a log holds, lacks and supports, and one line where it is no log."""
+"""`reranker audit`: what a log holds, lacks and supports, posts drawn to be labelled, and an example."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.scores import HarmScores
 from reranker.cli import main
 from reranker.columns import StringColumn
 from reranker.exploration import log_prefix_propensity
 from reranker.impression_files import write_impressions
 from reranker.impressions import ImpressionLog
 from reranker.log_summary import recomputed_agreement, summarise, supported
+from reranker.results import write_harms
+from reranker.sample import make_sample
+from reranker.value import Harms
+from reranker.writing import write_feed
 from tests.logs import log_columns, log_of
 
 
@@ -144,3 +150,91 @@ def test_batches_in_any_cut_give_one_summary() -> None:
 def test_what_one_batch_lacks_the_log_lacks() -> None:
     found = summarise([log_of(3), log_of(3, first=3, viewed=None)])
     assert not found.has_views
+
+
+@pytest.fixture(scope="module")
+def scored_feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A feed and a classifier's scores of it that miss half of what is toxic."""
+    folder = tmp_path_factory.mktemp("feeds")
+    feed = make_sample(1, n_users=60, n_posts=400, n_requests=120)
+    toxic = feed.attributes["is_toxic"]
+    missed = np.arange(feed.n) % 2 == 0
+    p = np.where((toxic > 0) & ~missed, 0.9, 0.02).astype(np.float32)[:, None]
+    write_feed(feed, folder / "feeds.parquet", interactions=folder / "acts.parquet")
+    scores = HarmScores(("toxicity",), p, np.ones_like(p), "m1")
+    write_harms(feed, Harms(scores, np.full(feed.n, np.nan)), folder / "scores.parquet")
+    return folder
+
+
+def test_a_drawn_sample_once_labelled_corrects_a_comparison(
+    scored_feed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed = make_sample(1, n_users=60, n_posts=400, n_requests=120)
+    truth = dict(zip(feed.post_id.to_list(), feed.attributes["is_toxic"].tolist(), strict=True))
+    given = [str(scored_feed / "feeds.parquet"), "--scores", str(scored_feed / "scores.parquet")]
+    given += ["--original", "fb-2018-h1", "--treatment", "harm-aware"]
+    sheet = tmp_path / "to_label.csv"
+    assert run(["audit", "sample", *given, "-o", str(sheet), "--n", "150", "--harm", "toxicity"]) == 0
+    assert "posts to label" in capsys.readouterr().out
+    with sheet.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 110 < len(rows) < 190
+    for row in rows:
+        row["y"] = f"{truth[row['item']]:g}"
+    with sheet.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    options = ["--audit-labels", str(sheet), "--truth", "is_toxic", "-o", str(tmp_path / "out")]
+    assert run(["compare", *given, *options]) == 0
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    known = {
+        row["browsing"]: row["absolute"]
+        for row in found["rows"]
+        if (row["metric"], row["measure"]) == ("is_toxic", "per 1,000 views")
+    }
+    corrected = [row for row in found["audits"] if row["method"] == "prediction-powered"]
+    assert len(corrected) == len(known) == 3
+    for row in corrected:
+        assert row["change"]["low"] <= known[row["browsing"]] <= row["change"]["high"]
+    assert corrected[0]["n_labels"] == len(rows)
+
+
+def test_a_sample_that_cannot_be_drawn_is_one_line(
+    scored_feed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(scored_feed / "feeds.parquet"), "--scores", str(scored_feed / "scores.parquet")]
+
+    def refused(*options: str) -> str:
+        assert run(["audit", "sample", *given, *options]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert not (tmp_path / "l.csv").exists()
+        return captured.err
+
+    output = ("-o", str(tmp_path / "l.csv"))
+    assert "ends in .csv" in refused("-o", str(tmp_path / "l.txt"))
+    assert "got 'toxic'; did you mean \"toxicity\"" in refused(*output, "--harm", "toxic")
+    same = ("--original", "uniform", "--treatment", "uniform")
+    assert "show differently, got none" in refused(*output, *same)
+    assert "at most" in refused(*output, "--n", "100000")
+
+
+def test_the_example_log_is_whole_and_its_true_difference_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = tmp_path / "logs.parquet"
+    assert run(["audit", "example", "-o", str(logs), "--users", "1500"]) == 0
+    told = capsys.readouterr().out
+    true = float(next(line for line in told.splitlines() if "any harm in what is viewed" in line).split()[-2])
+    commands = [line.split()[1:] for line in told.splitlines() if line.startswith("  reranker audit")]
+    assert [command[1] for command in commands] == ["validate", "compare"]
+    assert run(commands[0]) == 0
+    assert "missing: score" not in capsys.readouterr().out
+    commands[1][-1] = str(tmp_path / "result")
+    assert run(commands[1]) == 0
+    found = json.loads((tmp_path / "result" / "logged.json").read_text())
+    row = next(r for r in found["rows"] if (r["metric"], r["level"]) == ("harm_views.any_harm", "L1"))
+    assert row["status"] == "IDENTIFIED"
+    assert row["interval"][0] <= true <= row["interval"][1]
+    assert run(["audit", "example", "-o", str(tmp_path / "logs.txt")]) == 2

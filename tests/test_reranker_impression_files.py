@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import reranker.impression_files as files
 from reranker.columns import FeedError, StringColumn
 from reranker.exploration import log_prefix_propensity
+from reranker.impression_codes import code_table, encode
 from reranker.impression_files import read_impressions, to_half, write_impressions
 from reranker.impression_layout import KEY
 from reranker.impressions import ImpressionLog
@@ -105,7 +106,7 @@ def test_nulls_come_back_as_nulls(tmp_path: Path) -> None:
     assert back.segments["country"].to_list() == [None, "MM"]
 
 
-@pytest.mark.parametrize("values", ["float16", "float32"])
+@pytest.mark.parametrize("values", ["float16", "float32", "uint8"])
 def test_the_logger_as_target_has_weights_of_exactly_one(tmp_path: Path, values: Any) -> None:
     """D19: scores and propensities keep every bit, so the ratio of probabilities is 1, not nearly 1."""
     write_impressions([log_of(40)], tmp_path / "log.parquet", values=values)
@@ -123,6 +124,18 @@ def test_half_precision_rounds_probabilities_and_nothing_else(tmp_path: Path) ->
     assert back.harm["toxicity"] == pytest.approx(log.harm["toxicity"], rel=2**-11, nan_ok=True)
     for name in ("score", "log_prefix_propensity", "item_id", "dwell_ms"):
         assert getattr(back, name).tobytes() == getattr(log, name).tobytes()
+
+
+def test_codes_of_a_byte_keep_what_is_missing_and_are_the_same_when_written_again(tmp_path: Path) -> None:
+    log = log_of(20)
+    write_impressions([log], tmp_path / "log.parquet", values="uint8")
+    (back,) = read_impressions(tmp_path / "log.parquet")
+    expected = code_table().astype(np.float32)
+    assert back.p_action["like"].tobytes() == expected[encode(log.p_action["like"].astype(float))].tobytes()
+    assert (np.isnan(back.harm["toxicity"]) == np.isnan(log.harm["toxicity"])).all()
+    assert back.score.tobytes() == log.score.tobytes()
+    write_impressions([back], tmp_path / "again.parquet", values="uint8")
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "log.parquet").read_bytes()
 
 
 def test_half_precision_is_that_of_numpy_to_the_bit() -> None:
@@ -208,7 +221,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(path: Path, tmp_path: Path) 
         with pytest.raises(FeedError, match=message):
             list(read_impressions(change(path)))
 
-    refused(r"values: expected one of .*, got 'uint8'", lambda p: said(p, values="uint8"))
+    refused(r"values: expected one of .*, got 'uint4'", lambda p: said(p, values="uint4"))
     refused(r"byte_order: expected little, got 'big'", lambda p: said(p, byte_order="big"))
     refused(r"n_candidates: expected a number from 1, or null, got 0", lambda p: said(p, n_candidates=0))
     refused(r"item_id: expected fixed_size_binary\[32\], got binary", lambda p: said(p, n_candidates=4))
