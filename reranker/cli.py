@@ -15,6 +15,7 @@ from reranker.columns import FeedError
 from reranker.compare_command import compare, demo
 from reranker.effectiveness import refuse_to_demote_everything
 from reranker.explain import explain
+from reranker.fit_value_command import fit_value
 from reranker.gate_command import gate
 from reranker.inputs import (
     DeviceOption,
@@ -61,6 +62,7 @@ app.add_typer(audit_app, name="audit")
 app.command()(compare)
 app.command()(demo)
 app.command()(weights)
+app.command("fit-value")(fit_value)
 app.command()(gate)
 app.command()(score)
 app.command()(serve)
