@@ -13,6 +13,7 @@ import typer
 from reranker.audit_command import audit_app
 from reranker.columns import FeedError
 from reranker.compare_command import compare, demo
+from reranker.diagnose_command import diagnose
 from reranker.effectiveness import refuse_to_demote_everything
 from reranker.explain import explain
 from reranker.fit_value_command import fit_value
@@ -62,6 +63,7 @@ app.add_typer(audit_app, name="audit")
 app.command()(compare)
 app.command()(demo)
 app.command()(weights)
+app.command()(diagnose)
 app.command("fit-value")(fit_value)
 app.command()(gate)
 app.command()(score)
