@@ -36,7 +36,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml requirements/constraints.txt
 	@echo "installing into $(VENV) (a few minutes the first time)"
-	$(PIP) --editable .
+	$(PIP) --editable '.[fit]'
 	@touch $@
 
 # Clients of the services that run on Node are tested where npm is there.

@@ -17,6 +17,7 @@ from reranker.diagnose_command import diagnose
 from reranker.effectiveness import refuse_to_demote_everything
 from reranker.explain import explain
 from reranker.fit_value_command import fit_value
+from reranker.frontier_command import frontier
 from reranker.gate_command import gate
 from reranker.inputs import (
     DeviceOption,
@@ -65,6 +66,7 @@ app.command()(demo)
 app.command()(weights)
 app.command()(diagnose)
 app.command("fit-value")(fit_value)
+app.command()(frontier)
 app.command()(gate)
 app.command()(score)
 app.command()(serve)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from reranker.audit_command import AuditLabelsOption
+from reranker.columns import FeedError
 from reranker.feed import Feed
 from reranker.inputs import (
     DeviceOption,
@@ -128,6 +129,20 @@ def demo(
     truth = ("is_toxic", "is_misinformation", "is_outrage", "is_graphic", "is_clickbait")
     outcomes = standard_outcomes(feed, harms, attributes=truth)
     _study(feed, harms, arms, outcomes, output, data="synthetic sample, seed 0", show_text=True)
+    _frontier_point(feed, harms, outcomes, truth)
+
+
+def _frontier_point(feed: Feed, harms: Harms | None, outcomes: Any, truth: tuple[str, ...]) -> None:
+    from eval.frontier_point import frontier_point
+    from eval.frontier_words import finding
+
+    try:
+        with told(), errors.status("looking for a policy between the two"):
+            found = frontier_point(feed, harms, outcomes, harm=truth)
+    except FeedError as error:  # the search needs an extra
+        console.print(f"no point of the frontier: {error}", markup=False, highlight=False, soft_wrap=True)
+        return
+    console.print(finding(found), markup=False, highlight=False, soft_wrap=True)
 
 
 def _study(feed: Feed, harms: Harms | None, arms: Any, outcomes: Any, output: Path, **options: Any) -> None:
