@@ -1,18 +1,26 @@
-"""`reranker simulate`: two policies in the same simulated worlds, and the report of what came of it."""
+"""`reranker simulate`: two policies in the same simulated worlds; `simulate publishers`: the long run."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reranker.inputs import OutputOption, check_output, told
+from reranker.inputs import check_output, told
 from reranker.policy import PolicyError
+from reranker.simulate_publishers_command import publishers
 from reranker.terminal import console, errors
 
+simulate_app = typer.Typer(invoke_without_command=True)
+simulate_app.command()(publishers)
 
+
+@simulate_app.callback()
 def simulate(
+    context: typer.Context,
     *,
-    output: OutputOption,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the result goes.", show_default=False)
+    ] = None,
     scenario: Annotated[str, typer.Option("--scenario", help="angry0, demotion, identical, ...")] = "angry0",
     weeks: Annotated[int, typer.Option("--weeks", help="Weeks after the change.", min=1)] = 26,
     users: Annotated[int, typer.Option("--users", help="Simulated users in each world.", min=30)] = 2_000,
@@ -23,6 +31,10 @@ def simulate(
     ] = None,
 ) -> None:
     """Run two policies in simulated worlds with a known truth, where people and publishers react."""
+    if context.invoked_subcommand is not None:
+        return
+    if output is None:
+        raise PolicyError("--output: expected where the result goes, got none")
     from eval.simulate.page import render_page  # noqa: PLC0415 - the evaluation, as every command does
     from eval.simulate.parameters import DEFAULT, load_parameters  # noqa: PLC0415
     from eval.simulate.scenarios import SCENARIOS  # noqa: PLC0415

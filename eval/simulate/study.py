@@ -266,7 +266,7 @@ def simulation_json(simulation: Simulation) -> str:
         "others": [_plain_comparison(one) for one in simulation.others],
         "findings": [{"tone": tone, "text": text} for tone, text in sentences(simulation)],
     }
-    return json.dumps(_plain(content), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(content), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain_comparison(one: Comparison) -> dict[str, object]:
@@ -278,12 +278,12 @@ def _plain_comparison(one: Comparison) -> dict[str, object]:
     }
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Containers as JSON has them; numbers rounded, and null where there is no bound."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
     return value
