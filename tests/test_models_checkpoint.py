@@ -144,7 +144,9 @@ def test_without_a_map_the_error_has_one_to_fill_in(tiny: Path, tmp_path: Path) 
         ValueError, match=r"expected a label map, got none; its labels: \['toxic', "
     ) as caught:
         CheckpointScorer.load(tiny, None)
-    (tmp_path / "map.toml").write_text(str(caught.value).split("\n\n", 1)[1].replace("512", "12"))
+    (tmp_path / "map.toml").write_text(
+        str(caught.value).split("\n\n", 1)[1].replace("max_tokens = 512", "max_tokens = 12")
+    )
     found = LabelMap.read(tmp_path / "map.toml")
     assert found.activation == "sigmoid"
     assert found.parts["toxicity"] == ("toxic",)
