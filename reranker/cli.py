@@ -16,6 +16,8 @@ from reranker.compare_command import compare, demo
 from reranker.diagnose_command import diagnose
 from reranker.effectiveness import refuse_to_demote_everything
 from reranker.explain import explain
+from reranker.fit_feedback_command import feedback
+from reranker.fit_survey_command import survey
 from reranker.fit_value_command import fit_value
 from reranker.frontier_command import frontier
 from reranker.gate_command import gate
@@ -57,6 +59,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 import_app = typer.Typer(help="Turn exports into feeds.", no_args_is_help=True)
+fit_weights_app = typer.Typer(help="Weights of signals from surveys and experiments.", no_args_is_help=True)
+fit_weights_app.command()(survey)
+fit_weights_app.command()(feedback)
 app.add_typer(policies_app, name="policies")
 app.add_typer(import_app, name="import")
 app.add_typer(models_app, name="models")
@@ -65,6 +70,7 @@ app.command()(compare)
 app.command()(demo)
 app.command()(weights)
 app.command()(diagnose)
+app.add_typer(fit_weights_app, name="fit-weights")
 app.command("fit-value")(fit_value)
 app.command()(frontier)
 app.command()(gate)
