@@ -159,7 +159,7 @@ def test_texts_of_requests_that_gave_up_are_scored_last_and_dropped_for_room() -
     assert "late 1" not in [text for call in scorer.calls for text in call]
 
 
-def test_passes_of_late_texts_alone_are_small() -> None:
+def test_passes_of_late_texts_are_small_and_wait_until_nobody_else_does() -> None:
     queue = TextQueue()
     texts = [f"late {i:03}" for i in range(200)]
     ticket = queue.add([text.encode() for text in texts], Content.of_texts(texts))
@@ -168,6 +168,8 @@ def test_passes_of_late_texts_alone_are_small() -> None:
     ticket.late = True
     (late,) = queue.take(20 * cost)
     assert (len(live), len(late)) == (20, 20 // LATE_PART)
+    queue.add([b"now"], Content.of_texts(["now"]))
+    assert [[one.text for one in line] for line in queue.take(20 * cost)] == [["now"]]
 
 
 def test_a_text_that_breaks_the_scorer_spoils_no_other_request() -> None:

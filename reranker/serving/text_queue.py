@@ -14,7 +14,7 @@ from reranker.serving.errors import ScorerError
 
 TEXT_COST = 40  # characters that a text costs beside its own
 TURNS = 8  # of which a full pass has room
-LATE_PART = 4  # a pass of late texts alone is that much smaller: who comes meanwhile waits less
+LATE_PART = 4  # a pass of late texts is that much smaller: who comes meanwhile waits less
 
 
 def _started() -> Future[dict[bytes, bytes]]:
@@ -118,13 +118,16 @@ class TextQueue:
         return ticket
 
     def take(self, budget: int) -> list[list[Text]]:
-        """Texts that cost about the budget, those of a line together: turn by turn, late ones at the end."""
+        """Texts that cost about the budget, those of a line together: turn by turn.
+
+        Late ones are taken only where nobody waits, and fewer of them.
+        """
         self._set_apart()
         taken: dict[int, list[Text]] = {}
         room = budget
         for queue in (self._lines, self._late):
-            if not taken and queue is self._late:
-                room = budget // LATE_PART
+            if queue is self._late:
+                room = 0 if taken else budget // LATE_PART
             while queue and room > 0:
                 line = queue.popleft()
                 turn = max(1, budget // TURNS)
