@@ -37,6 +37,7 @@ VARIABLE = "RERANKER_SERVE"
 KEYS_VARIABLE = "RERANKER_API_KEYS"
 HEALTHCHECK_S = 60  # a process that loads a model answers its parent late
 MOST_CONNECTIONS = 2_000
+KEEP_ALIVE_S = 65  # longer than clients and load balancers (60) keep one: who closes first meets no request
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def _serve(app: FastAPI | str, launch: Launch, host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_worker_healthcheck=HEALTHCHECK_S,
         timeout_graceful_shutdown=int(launch.settings.score_timeout_s + launch.settings.body_timeout_s) + 1,
     )
