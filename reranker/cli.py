@@ -22,21 +22,16 @@ from reranker.fit_value_command import fit_value
 from reranker.frontier_command import frontier
 from reranker.gate_command import gate
 from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
     FeedsArgument,
     InteractionsOption,
-    ModelOption,
     OutputOption,
     PolicyOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
     Reading,
     ScoresOption,
     SetOption,
-    SpeedOption,
     check_output,
     ranked,
+    with_reading,
 )
 from reranker.model_commands import models_app
 from reranker.policy import PolicyError
@@ -91,25 +86,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @app.command()
+@with_reading
 def rank(
     feeds: FeedsArgument,
     output: OutputOption,
     policy: PolicyOption = "harm-aware",
     settings: SetOption = None,
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
-    device: DeviceOption = "auto",
+    *,
+    reading: Reading,
 ) -> None:
     """Rank every request of FEEDS by a policy and write the positions with what made them."""
     from reranker.results import write_ranking
 
     check_output(output, ".parquet", ".jsonl")
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
     refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
@@ -117,6 +108,7 @@ def rank(
 
 
 @app.command("explain")
+@with_reading
 def explain_command(
     feeds: FeedsArgument,
     post: Annotated[str, typer.Argument(help="The id of the post.", show_default=False)],
@@ -124,17 +116,12 @@ def explain_command(
     policy: PolicyOption = "harm-aware",
     settings: SetOption = None,
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
-    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Say why a post stands where it stands: terms that add up to its score, and two sentences."""
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
     explanation = explain(ranking, post, request)
     if as_json:

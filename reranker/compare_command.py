@@ -13,28 +13,25 @@ from reranker.columns import FeedError
 from reranker.feed import Feed
 from reranker.inputs import (
     DeviceOption,
-    DomainsOption,
     FeedsArgument,
     InteractionsOption,
-    ModelOption,
     OutputOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
     Reading,
     ScoresOption,
     SetOption,
-    SpeedOption,
     check_output,
     harms_of,
     read,
     score_feed,
     told,
+    with_reading,
 )
 from reranker.presets import load_policy
 from reranker.terminal import console, errors, print_study
 from reranker.value import Harms
 
 
+@with_reading
 def compare(
     feeds: FeedsArgument,
     output: OutputOption,
@@ -48,11 +45,6 @@ def compare(
         str, typer.Option("--shown", help='What people see: "10%", "25", "rbp:0.8", "log2".')
     ] = "10%",
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
     lexicon: Annotated[
         Path | None, typer.Option("--lexicon", help="CSV with columns dictionary, term.")
@@ -75,7 +67,8 @@ def compare(
     audit_labels: AuditLabelsOption = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Show snippets of texts.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
-    device: DeviceOption = "auto",
+    *,
+    reading: Reading,
 ) -> None:
     """Compare what two policies put in front of people, and write a report."""
     from eval.audit_feed import check_labels
@@ -97,9 +90,7 @@ def compare(
     feed = read(feeds, interactions)
     with told():
         attribute_outcomes(feed, truth or ())
-    harms = harms_of(
-        feed, policies, scores, Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
-    )
+    harms = harms_of(feed, policies, scores, reading)
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
     if labels is not None:
         with told():

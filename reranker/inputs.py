@@ -1,10 +1,12 @@
 """What commands read: their options, and the feeds, scores and rankings that these lead to."""
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -149,6 +151,37 @@ class Reading:
         if self.model != "bundled":
             raise PolicyError(f"--speed fast: expected --model bundled, got {self.model!r}")
         return SPEEDS[self.speed]
+
+
+def with_reading(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options that make a `Reading` in place of its parameter `reading`."""
+    given = inspect.signature(command, eval_str=True).parameters
+    options = inspect.signature(_reading, eval_str=True).parameters
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        reading = _reading(**{name: values.pop(name) for name in options})
+        command(**values, reading=reading)
+
+    parameters = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for one in (*(one for name, one in given.items() if name != "reading"), *options.values())
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def _reading(
+    *,
+    model: ModelOption = "bundled",
+    speed: SpeedOption = "default",
+    prevalence: PrevalenceOption = None,
+    prevalence_sample: PrevalenceSampleOption = None,
+    domains: DomainsOption = None,
+    device: DeviceOption = "auto",
+) -> Reading:
+    return Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
 
 
 def _share(entry: str) -> tuple[str, float]:

@@ -9,20 +9,15 @@ from rich.table import Table
 
 from reranker.effectiveness import measure_effectiveness, refuse_to_demote_everything
 from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
     FeedsArgument,
     InteractionsOption,
-    ModelOption,
     PolicyOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
     Reading,
     ScoresOption,
     SetOption,
-    SpeedOption,
     ranked,
     read,
+    with_reading,
 )
 from reranker.policy import Policy
 from reranker.presets import differences, list_presets, load_policy, numbers_without_source, switch_overlay
@@ -79,18 +74,15 @@ def policies_diff(
 
 
 @policies_app.command("check")
+@with_reading
 def policies_check(
     policy: Annotated[str, typer.Argument(help="NAME_OR_FILE[+OVERLAY...]", show_default=False)],
     feeds: Annotated[Path | None, typer.Option("--feeds", help="Try its demotions on these feeds.")] = None,
     settings: SetOption = None,
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
-    device: DeviceOption = "auto",
+    *,
+    reading: Reading,
 ) -> None:
     """Check a policy: its keys, its sources and, on feeds, whether its demotions demote."""
     chosen = load_policy(policy, settings or ())
@@ -100,7 +92,6 @@ def policies_check(
         console.print(f"numbers without a source: {', '.join(unsourced)}", style="yellow")
     if feeds is None:
         return
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     ranking = ranked(feeds, chosen, interactions, scores, reading)
     refuse_to_demote_everything(ranking)
     console.print(effectiveness_line(measure_effectiveness(ranking)), soft_wrap=True)
