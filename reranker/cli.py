@@ -13,6 +13,7 @@ import typer
 from reranker.audit_command import audit_app
 from reranker.columns import FeedError
 from reranker.compare_command import compare, demo
+from reranker.convert_command import convert
 from reranker.diagnose_command import diagnose
 from reranker.effectiveness import refuse_to_demote_everything
 from reranker.explain import explain
@@ -34,6 +35,7 @@ from reranker.inputs import (
     with_reading,
 )
 from reranker.model_commands import models_app
+from reranker.plan_command import plan
 from reranker.policy import PolicyError
 from reranker.policy_commands import policies_app, weights
 from reranker.presets import load_policy
@@ -70,6 +72,8 @@ app.command("fit-value")(fit_value)
 app.command()(frontier)
 app.command()(gate)
 app.command()(score)
+app.command()(convert)
+app.command()(plan)
 app.command()(serve)
 app.add_typer(simulate_app, name="simulate")
 

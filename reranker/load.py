@@ -1,4 +1,7 @@
-"""The composition root: turns names and paths into scorers. The only module that reaches torch."""
+"""The composition root: turns names and paths into scorers.
+
+Beside `reranker.torch_ranking`, which no other module imports, the only one that reaches torch.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
