@@ -1,7 +1,6 @@
 """`reranker fit-weights feedback`: weights from an experiment that gave some authors extra feedback."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -53,18 +52,19 @@ def feedback(
     from training.feedback_evidence import weights_of  # noqa: PLC0415
     from training.feedback_reading import read_feedback  # noqa: PLC0415
     from training.fitted_weights import write_fitted  # noqa: PLC0415
+    from training.overlay import fit_date  # noqa: PLC0415
 
     check_output(output, ".toml")
     if model not in {"linear", "poisson"}:
         raise FeedError(f"--model: expected linear or poisson, got {model!r}")
     shares = _shares(share) if share else None
     with told():
+        day = fit_date(date)
         with errors.status("fitting"):
             fit = fit_feedback(read_feedback(experiment), shares=shares)
             found = weights_of(fit, model=cast("Model", model))
         _print_arms(fit)
         _print_weights(fit, found)
-        day = date or datetime.now(UTC).date().isoformat()
         files = write_fitted(found, output, name=name or output.stem, date=day)
     console.print(f"overlay: {files[0]}", soft_wrap=True, markup=False)
     console.print(f"evidence: {files[1]}", soft_wrap=True, markup=False)
@@ -75,6 +75,8 @@ def _shares(entries: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for entry in entries:
         arm, _, share = entry.rpartition("=")
+        if arm in found:
+            raise FeedError(f"--share: expected each arm once, got {arm!r} twice")
         try:
             found[arm] = float(share)
         except ValueError:
@@ -95,6 +97,7 @@ def _print_arms(fit: "FeedbackFit") -> None:
 def _print_weights(fit: "FeedbackFit", found: "FittedWeights") -> None:
     """The weights, how strong their instruments are, what a plain regression would say, and warnings."""
     from training.feedback_evidence import warnings_of  # noqa: PLC0415
+    from training.fitted_weights import KEPT  # noqa: PLC0415
 
     plain = {one.signal: one.weight for one in fit.plain}
     strength = {one.signal: one.f for one in fit.first_stage}
@@ -112,5 +115,5 @@ def _print_weights(fit: "FeedbackFit", found: "FittedWeights") -> None:
         )
     console.print(table)
     notes = [f"{term.name}: {term.warning}" for term in found.terms if term.warning]
-    for note in (*notes, *warnings_of(fit)):
+    for note in (*notes, *warnings_of(fit), KEPT):
         console.print(f"- {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,5 @@
 """`reranker fit-weights survey`: what interactions are worth, from answers to "how meaningful was this"."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,17 +39,18 @@ def survey(
 ) -> None:
     """Fit weights in likes and multipliers of relations to a survey; write an overlay and its evidence."""
     from training.fitted_weights import write_fitted  # noqa: PLC0415 - the fit, as every command does
+    from training.overlay import fit_date  # noqa: PLC0415
     from training.survey import fit_survey  # noqa: PLC0415
     from training.survey_responses import read_responses, read_shares  # noqa: PLC0415
 
     check_output(output, ".toml")
     with told():
+        day = fit_date(date)
         population = read_shares(shares)
         with errors.status("reading the answers"):
             answers = read_responses(responses, n_levels=levels)
         with errors.status("fitting"):
             found = fit_survey(answers, population, reference=reference)
-        day = date or datetime.now(UTC).date().isoformat()
         files = write_fitted(found.weights, output, name=output.stem, date=day)
     _print(found, reference)
     for file in files:
@@ -59,6 +59,7 @@ def survey(
 
 def _print(found: "SurveyFit", reference: str) -> None:
     """The terms, whom against what, and what the numbers rest on."""
+    from training.fitted_weights import KEPT  # noqa: PLC0415
     from training.survey import ASSUMPTIONS  # noqa: PLC0415
 
     table = Table("term", "value", "95% interval", "answers", box=None)
@@ -76,5 +77,5 @@ def _print(found: "SurveyFit", reference: str) -> None:
     console.print(table, highlight=False)
     for line in (*found.sentences(), f"assumption: {ASSUMPTIONS[0]}"):
         console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
-    for warning in found.warnings:
+    for warning in (*found.warnings, KEPT):
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)

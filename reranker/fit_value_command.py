@@ -1,6 +1,5 @@
 """`reranker fit-value`: what viewers endorse on reflection, fitted to their answers."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -43,12 +42,14 @@ def fit_value(
     ] = None,
 ) -> None:
     """Fit what viewers endorse to ITEMS: an overlay that replaces the policy's prior, and its evidence."""
-    from training.value_reading import read_items  # noqa: PLC0415 - fitting, as its kind of command does
+    from training.overlay import fit_date  # noqa: PLC0415 - fitting, as its kind of command does
+    from training.value_reading import read_items  # noqa: PLC0415
     from training.value_report import sentences_of, study_value, write_value  # noqa: PLC0415
 
     check_output(output, ".toml")
     replaced = load_policy(policy)
     with told(), errors.status("fitting"):
+        day = fit_date(date)
         try:
             found = study_value(
                 read_items(items, scores, endorsed_from=endorsed_from),
@@ -61,7 +62,7 @@ def fit_value(
             )
         except ImportError as error:
             raise FeedError(str(error)) from None
-        files = write_value(found, output, date=date or datetime.now(UTC).date().isoformat())
+        files = write_value(found, output, date=day)
     table = Table("number", "fitted", "95% interval", "prior", box=None)
     for term in found.fitted.identified:
         interval = "" if term.low is None or term.high is None else f"{term.low:.3f} to {term.high:.3f}"

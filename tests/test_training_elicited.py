@@ -91,6 +91,19 @@ def test_too_little_to_learn_from_is_refused(threads: Threads, message: str) -> 
         fit_elicited(threads)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_folds": 1}, "folds: expected 2 to 50, got 1"),
+        ({"n_folds": 100_000}, "folds: expected 2 to 50, got 100000"),
+        ({"seed": -1}, "seed: expected 0 or more, got -1"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        foresee(draw(60, (1.0, 0.0, 0.0), 1), **options)
+
+
 def columns_of(threads: Threads) -> dict[str, Any]:
     p = special.expit(threads.log_odds)
     return {

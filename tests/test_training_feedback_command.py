@@ -55,6 +55,11 @@ def test_the_model_of_counts_can_be_chosen(experiment, tmp_path):
     [
         (["--model", "probit"], "--model: expected linear or poisson, got 'probit'"),
         (["--share", "control"], "--share: expected ARM=SHARE, got 'control'"),
+        (
+            ["--share", "control=1", "--share", "control=2"],
+            "--share: expected each arm once, got 'control' twice",
+        ),
+        (["--date", "banana"], "--date: expected a day as 2026-11-22, got 'banana'"),
         (["--share", "control=0.5"], "shares: expected one above 0 for each of "),
         (
             [

@@ -282,6 +282,16 @@ def test_a_policy_that_counts_bad_engagement_in_full_is_named() -> None:
     assert study.against_prior is None  # that policy lists no signal
 
 
+def test_a_harm_that_was_measured_but_not_asked_for_is_not_called_missing() -> None:
+    survey = Survey(n_viewers=150, per_viewer=20, asked=0.6)
+    study = study_value(sample_items(survey, 9), load_policy("harm-aware"), harms=("toxicity",), n_folds=2)
+    assert "misinformation" not in study.unmeasured
+    assert any(
+        text.startswith("not asked for") and "harms.misinformation" in text for text in warnings_of(study)
+    )
+    assert not any("weighs none of them" in text for text in warnings_of(study))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

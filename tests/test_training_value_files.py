@@ -18,7 +18,7 @@ from reranker.presets import load_policy
 from reranker.results import harms_to_arrow
 from training.value_items import items_from_columns
 from training.value_reading import read_items
-from training.value_sample import Survey, sample_columns
+from training.value_sample import Survey, main, sample_columns
 
 
 def rows() -> dict[str, list[Any]]:
@@ -180,3 +180,14 @@ def test_bad_input_to_the_command_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(PolicyError):
         fit_value(items, output=tmp_path / "ours.toml", policy="no-such-policy")
     assert {path.name for path in tmp_path.iterdir()} == {"items.parquet"}
+
+
+def test_the_sample_that_is_written_is_one_that_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "items.parquet"
+    main(["-o", str(path), "--viewers", "60", "--seed", "3"])
+    drawn = items_from_columns(sample_columns(Survey(n_viewers=60), np.random.default_rng(3)))
+    found = read_items(path)
+    assert found.n == drawn.n
+    np.testing.assert_array_equal(found.endorsed, drawn.endorsed)
+    with pytest.raises(SystemExit):
+        main(["-o", str(tmp_path / "items.csv")])

@@ -14,7 +14,7 @@ from reranker.tables import ColumnKind, first_line, read_table, whole
 from reranker.writing import atomic
 from training.elicited_model import TOXIC_FROM, Elicited, Foresight, Threads, log_odds_of
 from training.value_items import LABEL_NAMES
-from training.value_reading import joined_scores, numbers
+from training.value_reading import joined_scores, numbers, read_scores
 
 SCHEMA = 1
 LAYOUT: dict[str, ColumnKind] = {
@@ -45,6 +45,8 @@ def read_threads(path: str | Path, scores: str | Path | None = None) -> Threads:
 
 
 def _threads(table: pa.Table, scores: str | Path | None) -> Threads:
+    if not table.num_rows:
+        raise FeedError("expected rows, got none")
     for name in table.column_names:
         if name not in LAYOUT and not name.startswith("attr_"):
             raise FeedError(
@@ -115,8 +117,10 @@ def read_elicited(path: str | Path) -> tuple[Elicited, bool]:
         labels = tuple(str(name) for name in content["labels"])
         model = Elicited(labels, coefficients, float(content["intercept"]), float(content["ridge"]))
         useful = bool(content["is_useful"])
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        if isinstance(error, FeedError | OSError):
+    except OSError as error:
+        raise FeedError(f"{path}: expected a readable file, got {first_line(error)}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, FeedError):
             raise
         raise FeedError(
             f"{path}: expected a model of the elicited response, got {first_line(error)}"
@@ -141,10 +145,7 @@ def foresee_comments(model: Path, scores: Path, output: Path) -> tuple[int, int]
     elicited, useful = read_elicited(model)
     if not useful:
         raise FeedError(f"{model}: expected a model that beats one rate for all posts, got one that does not")
-    try:
-        table = pq.read_table(scores)
-    except (pa.ArrowException, OSError) as error:
-        raise FeedError(f"{scores}: expected scores in parquet, got {first_line(error)}") from None
+    table = read_scores(scores)
     for name in (TONE, *(f"p_{label}" for label in elicited.labels)):
         if name not in table.column_names:
             raise FeedError(f"{scores}: expected a column {name}, which the model was fitted with, got none")

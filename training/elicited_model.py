@@ -225,7 +225,15 @@ def _newton(x: FloatArray, y: FloatArray, ridge: FloatArray) -> FloatArray:
 
 
 def _folds(threads: Threads, n_folds: int, seed: int) -> IntArray:
-    """(n,) fold of each reply; threads stay whole."""
+    """(n,) fold of each reply; threads stay whole.
+
+    Raises:
+        ValueError: fewer than 2 folds, more than every study has threads for, or a seed below 0.
+    """
+    if not 2 <= n_folds <= FEWEST_THREADS:
+        raise ValueError(f"folds: expected 2 to {FEWEST_THREADS}, got {n_folds}")
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, got {seed}")
     n_threads = int(threads.thread.max()) + 1
     fold = np.random.default_rng(seed).permutation(n_threads) % n_folds
     return fold[threads.thread].astype(np.int64)

@@ -39,6 +39,8 @@ def feedback_from_arrow(table: pa.Table) -> FeedbackExperiment:
     Raises:
         ValueError: a column is missing or unknown, or a value in it is bad.
     """
+    if not table.num_rows:
+        raise ValueError("expected rows, got none")
     names = table.column_names
     _check_names(names)
     author = _text(table, "author")

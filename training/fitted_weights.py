@@ -10,10 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from reranker.writing import atomic
+from training.overlay import toml_text, write_overlay
 
 FITTED_SCHEMA = 1
 TABLES = {"weight": "weights", "relationship": "relationship"}
+
+
+KEPT = (
+    "what is not named here keeps the weight of the policy below, which may be on another scale; what is "
+    "named replaces it, also where that policy has a reason to put it at 0, as for angry"
+)
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,11 @@ def overlay_of(found: FittedWeights, *, name: str, date: str) -> str:
         )
     lines = [
         "schema = 1",
-        f"name = {_text(name)}",
+        f"name = {toml_text(name)}",
         'kind = "overlay"',
-        f"date = {_text(date)}",
-        f"title = {_text(f'Weights fitted to {found.method} data')}",
-        f"description = {_text(description)}",
+        f"date = {toml_text(date)}",
+        f"title = {toml_text(f'Weights fitted to {found.method} data')}",
+        f"description = {toml_text(description)}",
     ]
     for kind, table in TABLES.items():
         numbers = [f"{term.name} = {_number(term.value)}" for term in terms if term.kind == kind]
@@ -94,7 +100,7 @@ def overlay_of(found: FittedWeights, *, name: str, date: str) -> str:
             lines += ["", f"[{table}]", *numbers]
     lines += ["", "[sources]"]
     lines += [
-        f"{_text(f'{TABLES[term.kind]}.{term.name}')} = {_text(_source(term, found.method))}"
+        f"{toml_text(f'{TABLES[term.kind]}.{term.name}')} = {toml_text(_source(term, found.method))}"
         for term in terms
     ]
     return "\n".join(lines) + "\n"
@@ -131,14 +137,7 @@ def write_fitted(found: FittedWeights, output: Path, *, name: str, date: str) ->
     Raises:
         ValueError: nothing is identified, or the name does not end in .toml; nothing is written then.
     """
-    if output.suffix != ".toml":
-        raise ValueError(f"{output}: expected a name that ends in .toml, got another")
-    overlay, evidence = overlay_of(found, name=name, date=date), evidence_of(found)
-    beside = output.with_suffix(".json")
-    with atomic(output) as first, atomic(beside) as second:
-        first.write_text(overlay, encoding="utf-8")
-        second.write_text(evidence, encoding="utf-8")
-    return output, beside
+    return write_overlay(output, overlay_of(found, name=name, date=date), evidence_of(found))
 
 
 def _usable(found: FittedWeights) -> Sequence[FittedTerm]:
@@ -163,8 +162,3 @@ def _source(term: FittedTerm, method: str) -> str:
 
 def _number(value: float | None) -> str:
     return repr(float(f"{value:.4g}"))
-
-
-def _text(text: str) -> str:
-    """A TOML string; what JSON escapes, TOML reads the same way."""
-    return json.dumps(text, ensure_ascii=False)

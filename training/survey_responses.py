@@ -105,6 +105,8 @@ def responses_from_arrow(table: pa.Table, *, n_levels: int = 5) -> Responses:
     """
     if not 2 <= n_levels <= MAX_LEVELS:
         raise FeedError(f"levels: expected from 2 to {MAX_LEVELS}, got {n_levels}")
+    if not table.num_rows:
+        raise FeedError("expected answers, got none")
     for name in REQUIRED:
         if name not in table.column_names:
             raise FeedError(f"expected a column {name}, got {', '.join(table.column_names) or 'none'}")
@@ -115,9 +117,7 @@ def responses_from_arrow(table: pa.Table, *, n_levels: int = 5) -> Responses:
     answer = _whole("answer", table, 1, n_levels)
     count = _whole("count", table, 0, MAX_COUNT) if "count" in table.column_names else np.ones_like(answer)
     if not count.any():
-        raise FeedError(
-            "expected answers, got none" if not len(count) else "count: expected one above 0, got none"
-        )
+        raise FeedError("count: expected one above 0, got none")
     counted = count > 0
     if len(np.unique(answer[counted])) == 1:
         raise FeedError(f"answer: expected answers that differ, got {answer[counted][0]} everywhere")

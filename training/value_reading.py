@@ -43,6 +43,8 @@ def _columns(table: pa.Table) -> dict[str, Sequence[object] | FloatArray]:
     Raises:
         FeedError: text where a number is expected, or a number that is not finite.
     """
+    if not table.num_rows:
+        raise FeedError("expected rows, got none")
     columns: dict[str, Sequence[object] | FloatArray] = {}
     for name in table.column_names:
         kind = LAYOUT.get(name)
@@ -76,6 +78,20 @@ def numbers(name: str, column: ChunkedArray) -> FloatArray:
     return number
 
 
+def read_scores(path: str | Path) -> pa.Table:
+    """What `reranker score` wrote, as a table.
+
+    Raises:
+        FeedError: there is no such file, or it is not parquet.
+    """
+    if not Path(path).is_file():
+        raise FeedError(f"{path}: expected a file of scores, found none")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise FeedError(f"{path}: expected scores in parquet, got {first_line(error)}") from None
+
+
 def joined_scores(
     posts: Sequence[object] | FloatArray, path: str | Path, *, given: Sequence[str]
 ) -> dict[str, FloatArray]:
@@ -89,10 +105,7 @@ def joined_scores(
     Raises:
         FeedError: the file is no such file, lacks a post, or repeats a column.
     """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise FeedError(f"{path}: expected scores in parquet, got {first_line(error)}") from None
+    table = read_scores(path)
     if "post_id" not in table.column_names:
         raise FeedError(f"{path}: expected a column post_id, got {', '.join(table.column_names)}")
     row_of: dict[object, int] = {}

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reranker.policy import Policy
-from reranker.writing import atomic
+from training.overlay import toml_text, write_overlay
 from training.value import FittedValue, ValueTerm, fit_value
 from training.value_check import (
     Accuracy,
@@ -104,7 +104,7 @@ def study_value(
         policy=policy,
         fitted=fitted,
         unused=tuple(name for name in items.terms if name not in chosen.terms),
-        unmeasured=tuple(sorted(weighed - set(chosen.terms))),
+        unmeasured=tuple(sorted(weighed - set(items.terms))),
         level=level,
         accuracy={name: accuracy(held, name) for name in MODELS},
         against_prior=difference(held, "fitted", "prior", policy.value.endorsed),
@@ -130,11 +130,11 @@ def overlay_of(study: ValueStudy, *, name: str, date: str) -> str:
         description += f" Left as the policy below has them: {', '.join(held)}."
     lines = [
         f"schema = {SCHEMA}",
-        f"name = {_text(name)}",
+        f"name = {toml_text(name)}",
         'kind = "overlay"',
-        f"date = {_text(date)}",
+        f"date = {toml_text(date)}",
         'title = "What viewers endorse, fitted to their answers"',
-        f"description = {_text(description)}",
+        f"description = {toml_text(description)}",
         "",
         "[value]",
         *(f"{term.key} = {_number(term)}" for term in told if "." not in term.key),
@@ -144,7 +144,9 @@ def overlay_of(study: ValueStudy, *, name: str, date: str) -> str:
         if own:
             lines += ["", f"[value.{table}]", *(f"{t.key.split('.')[1]} = {_number(t)}" for t in own)]
     lines += ["", "[sources]"]
-    lines += [f"{_text(f'value.{term.key}')} = {_text(_source(term, study.items.kind))}" for term in told]
+    lines += [
+        f"{toml_text(f'value.{term.key}')} = {toml_text(_source(term, study.items.kind))}" for term in told
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -192,14 +194,7 @@ def write_value(study: ValueStudy, output: Path, *, date: str) -> tuple[Path, Pa
     Raises:
         ValueError: the name does not end in .toml; nothing is written then.
     """
-    if output.suffix != ".toml":
-        raise ValueError(f"{output}: expected a name that ends in .toml, got another")
-    overlay, evidence = overlay_of(study, name=output.stem, date=date), evidence_of(study)
-    beside = output.with_suffix(".json")
-    with atomic(output) as first, atomic(beside) as second:
-        first.write_text(overlay, encoding="utf-8")
-        second.write_text(evidence, encoding="utf-8")
-    return output, beside
+    return write_overlay(output, overlay_of(study, name=output.stem, date=date), evidence_of(study))
 
 
 def warnings_of(study: ValueStudy) -> list[str]:
@@ -213,8 +208,16 @@ def warnings_of(study: ValueStudy) -> list[str]:
             f"no column, so as the policy has them: {names}; "
             "posts with these will count as less endorsed than viewers said"
         )
-    if study.unused:
-        found.append(f"labels not fitted, as the policy weighs none of them: {', '.join(study.unused)}")
+    weighed = [name for name in study.unused if study.policy.value.harms.get(name)]
+    if weighed:
+        names = ", ".join(f"harms.{name}" for name in weighed)
+        found.append(
+            f"not asked for, so as the policy has them: {names}; "
+            "posts with these will count as less endorsed than viewers said"
+        )
+    idle = [name for name in study.unused if name not in weighed]
+    if idle:
+        found.append(f"labels not fitted, as the policy weighs none of them: {', '.join(idle)}")
     if study.policy.value.bad_weight == 1.0:
         found.append("value.bad_weight is 1 in the policy: what is not endorsed counts in full all the same")
     if study.items.kind == "explicit":
@@ -281,8 +284,3 @@ def _source(term: ValueTerm, kind: str) -> str:
         return term.warning
     odd = f"; {term.warning}" if term.warning else ""
     return f"fitted to {term.n:,} answers ({kind}): 95% interval {term.low:.3f} to {term.high:.3f}{odd}"
-
-
-def _text(text: str) -> str:
-    """A TOML string; what JSON escapes, TOML reads the same way."""
-    return json.dumps(text, ensure_ascii=False)

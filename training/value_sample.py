@@ -1,11 +1,21 @@
-"""Synthetic engagements with a known table: for tests and for planning a survey, never evidence."""
+"""Synthetic engagements with a known table: for tests and for planning a survey, never evidence.
 
+`python -m training.value_sample -o items.parquet` writes a file for `reranker fit-value`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy import special
 
 from reranker.columns import FloatArray
+from reranker.writing import atomic
 from training.value_items import ValueItems, items_from_columns
 from training.value_table import ValueTable
 
@@ -97,3 +107,24 @@ def true_bad_shares(
         for harm, rows in such.items():
             found[signal, harm] = float(bad[rows].mean()), float((bad * rows).mean())
     return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the engagements, NaN as null."""
+    parser = argparse.ArgumentParser(prog="python -m training.value_sample", description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a name that ends in .parquet")
+    parser.add_argument("--viewers", type=int, default=Survey.n_viewers)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    if given.output.suffix != ".parquet" or given.viewers < 1 or given.seed < 0:
+        parser.error("expected an output that ends in .parquet, viewers above 0, a seed from 0")
+    columns = sample_columns(Survey(n_viewers=given.viewers), np.random.default_rng(given.seed))
+    with atomic(given.output) as file:
+        pq.write_table(
+            pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()}), file
+        )
+    sys.stdout.write(f"written: {given.output}\n")
+
+
+if __name__ == "__main__":
+    main()
