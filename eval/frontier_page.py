@@ -1,5 +1,6 @@
 """The page of a frontier: its picture, the policy to take, what its limits came to, every figure."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from eval.frontier_words import LEVEL, n_tried, name_of, sentences, shown
 from eval.template import page_template
 from eval.words import in_words, percent
 from eval.words import title as titled
+from reranker.columns import FloatArray
 
 TEMPLATE = Path(__file__).with_name("frontier.html.j2")
 TONES = {"better": "better", "worse": "worse", "open": "open", "note": "", "warning": ""}
@@ -66,13 +68,23 @@ def front_plot(found: Frontier) -> str:
         axes.set_xlabel("change of exposure to harm (less is better)", fontsize=8.5)
         axes.set_ylabel(f"change of {in_words(activity)}", fontsize=8.5)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: percent(value / 100, 0 if abs(value) >= 2 else 1))
+            axis.set_major_formatter(_in_percent(_decimals(axis.get_majorticklocs())))
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(length=0, labelsize=8.5)
         for side in ("left", "right", "top", "bottom"):
             axes.spines[side].set_visible(False)
         return svg_of(canvas, "front")
+
+
+def _in_percent(digits: int) -> Callable[[float, float], str]:
+    return lambda value, _: percent(value / 100, digits)
+
+
+def _decimals(ticks: FloatArray) -> int:
+    """How many decimals tell neighbouring ticks apart."""
+    step = f"{ticks[1] - ticks[0]:.4f}".rstrip("0")
+    return len(step.partition(".")[2])
 
 
 def _at(point: Point, activity: str) -> tuple[float, float]:
