@@ -13,12 +13,18 @@ from models.batches import padded, token_batches, within_memory
 from models.device import Placement
 from models.encoder import MultiLabelEncoder, from_config
 from models.packed import PackedBert, is_packable
+from models.packed_int8 import Int8Bert, is_packable_int8
 
 _MEASURE = "familiarity."
 
+Forward = Callable[[Sequence[Sequence[int]]], torch.Tensor]
+
 
 class LogitModel:
-    """An encoder with loaded weights on its device; the encoder runs in the placement's precision."""
+    """An encoder with loaded weights on its device; it runs in the placement's precision where it can.
+
+    In int8 a BERT runs; another architecture then runs in the placement's dtype.
+    """
 
     def __init__(self, directory: Path, artifact: Artifact, placement: Placement) -> None:
         """Builds the architecture and loads the weights, which `read_artifact` has checked.
@@ -37,16 +43,10 @@ class LogitModel:
             ) from None
         if measure:
             model.head = _stacked(model.head, measure)
-        model.encoder.to(placement.dtype)
-        model = model.to(placement.device).eval()
         self._budget = placement.tokens_at_once
         self._n_labels = len(artifact.labels)
         with torch.inference_mode():
-            self._forward = (
-                PackedBert(model)
-                if is_packable(artifact.encoder)
-                else Padded(model, int(artifact.encoder.get("pad_token_id") or 0), artifact.max_tokens)
-            )
+            self._forward = _forward(model.eval(), artifact, placement)
 
     def logits(
         self, ids: Sequence[Sequence[int]], on_batch: Callable[[int], None] | None = None
@@ -76,6 +76,17 @@ class LogitModel:
             found = self._forward(ids).double()
             distance = found[:, self._n_labels :].square().sum(dim=1, keepdim=True)
             return np.asarray(torch.hstack([found[:, : self._n_labels], distance]).cpu().numpy())
+
+
+def _forward(model: MultiLabelEncoder, artifact: Artifact, placement: Placement) -> Forward:
+    """The quickest way to run this architecture on the device."""
+    if placement.precision == "int8" and is_packable_int8(artifact.encoder):
+        return Int8Bert(model)
+    model.encoder.to(placement.dtype)
+    model = model.to(placement.device)
+    if is_packable(artifact.encoder):
+        return PackedBert(model)
+    return Padded(model, int(artifact.encoder.get("pad_token_id") or 0), artifact.max_tokens)
 
 
 def _stacked(head: nn.Linear, measure: dict[str, torch.Tensor]) -> nn.Linear:

@@ -11,11 +11,12 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from models.artifact import Artifact, write_artifact
 from models.batches import token_batches, within_memory
 from models.calibration import Platt
-from models.device import Placement
+from models.device import Placement, cpu_precision
 from models.encoder import MultiLabelEncoder, config_of
 from models.familiarity import fit_distance
 from models.forward import LogitModel
 from models.packed import is_packable, runs_of
+from models.packed_int8 import is_packable_int8
 
 CPU = Placement("cpu", "float32")
 PLATT = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.1, True, 100, 10)
@@ -101,6 +102,54 @@ def test_bfloat16_stays_near_float32_in_any_batch(stored: tuple[Path, Artifact])
     np.testing.assert_allclose(together, halves, atol=0.005)
 
 
+def test_int8_stays_near_float32_and_gives_each_text_the_same_in_any_batch(
+    stored: tuple[Path, Artifact],
+) -> None:
+    ids = random_ids(100)
+    exact = LogitModel(*stored, CPU).logits(ids)
+    model = LogitModel(*stored, Placement("cpu", "int8"))
+    together, halves = model.logits(ids), np.vstack([model.logits(ids[:50]), model.logits(ids[50:])])
+    np.testing.assert_allclose(together, exact, atol=0.005)
+    alike = 1e-5 if is_packable_int8(stored[1].encoder) else 0.005  # what is not packed runs in bfloat16
+    np.testing.assert_allclose(together, halves, atol=alike)
+    np.testing.assert_array_equal(together, model.logits(ids))
+
+
+def test_int8_keeps_its_precision_beside_outliers(tmp_path: Path) -> None:
+    model = MultiLabelEncoder(bert(), 32, 2)
+    torch.manual_seed(3)
+    for values in model.parameters():
+        torch.nn.init.normal_(values, std=0.2)
+    with torch.no_grad():
+        for layer in model.encoder.encoder.layer:  # type: ignore[union-attr, operator]
+            layer.output.LayerNorm.bias[:2] += 60.0
+            layer.attention.output.LayerNorm.bias[:2] += 60.0
+    weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    artifact = write_artifact(
+        tmp_path,
+        weights,
+        "{}",
+        name="tiny",
+        labels=("toxicity", "humor"),
+        calibration=(PLATT,) * 2,
+        encoder=config_of(model),
+        about={},
+    )
+    ids = random_ids(60)
+    exact = LogitModel(tmp_path, artifact, CPU).logits(ids)
+    found = LogitModel(tmp_path, artifact, Placement("cpu", "int8")).logits(ids)
+    np.testing.assert_allclose(found, exact, atol=0.03, rtol=1e-3)
+
+
+def test_a_cpu_runs_in_what_it_multiplies_quickest() -> None:
+    assert cpu_precision({"avx2"}) == "float32"
+    assert cpu_precision({"avx2", "avx512_vnni"}) == "float32"  # int8 alone: not measured
+    assert cpu_precision({"avx512_bf16"}) == "bfloat16"
+    assert cpu_precision({"avx512_bf16", "avx512_vnni"}) == "int8"
+    assert cpu_precision({"avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8"}) == "bfloat16"
+    assert Placement("cpu", "int8").dtype == torch.bfloat16
+
+
 def test_progress_counts_texts_up_to_all(stored: tuple[Path, Artifact]) -> None:
     done: list[int] = []
     LogitModel(*stored, CPU).logits(random_ids(400), done.append)
@@ -123,6 +172,10 @@ def test_only_plain_bert_is_packed() -> None:
     assert not is_packable(config | {"hidden_act": "relu"})
     assert not is_packable(config | {"position_embedding_type": "relative_key"})
     assert not is_packable(config | {"is_decoder": True})
+    assert is_packable_int8(config)
+    assert not is_packable_int8({"model_type": "roberta"})
+    assert not is_packable_int8(config | {"hidden_size": 60, "num_attention_heads": 10})
+    assert not is_packable_int8(config | {"intermediate_size": 10_000})
     assert runs_of([5, 5, 3, 4, 4]) == [(0, 2, 5), (10, 1, 3), (13, 2, 4)]
     assert runs_of([]) == []
 

@@ -155,7 +155,7 @@ class _Loop:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
-            self.accelerator.device.type, self.placement.dtype, enabled=self.placement.precision == "bfloat16"
+            self.accelerator.device.type, self.placement.dtype, enabled=self.placement.precision != "float32"
         )
 
     def _step(self, step: int, tokens: Tokens, rows: NDArray[np.int64]) -> None:

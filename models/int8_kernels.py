@@ -1,0 +1,257 @@
+"""What an int8 encoder does between its matrix products, each step one pass over the tokens (no torch).
+
+Of each row of numbers the few largest are kept as they are, and the others as int8 levels with one scale: an
+outlier then costs the others no precision. A product of levels is int32; the scales of its row (the token's)
+and of its column (the weight's) make numbers of it again, and what was kept is added. Every loop reads and
+writes rows of its own, so that no text depends on another and several threads may share the work.
+
+Largest magnitudes are sought among the bits of the numbers: compilers take the maximum of integers many at a
+time, that of floats one by one.
+
+Source: T. Dettmers et al., "LLM.int8(): 8-bit matrix multiplication for transformers at scale", 2022; there a
+threshold finds the outliers, here their number is fixed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+Levels = NDArray[np.int8]
+Places = NDArray[np.int64]
+
+KEPT = 4
+"""Entries kept of each row: with none, logits are 8 times as far from float32 as bfloat16's are, with 4
+less than twice, and with 8 hardly nearer."""
+
+WIDEST = 1 << 13  # of a row: magnitudes are compared by their upper bits, with the place in the lower ones
+
+_PLACE = np.int32(WIDEST - 1)
+_COMPARED = np.int32(0x7FFF_FFFF) & ~_PLACE
+_MAGNITUDE = np.int32(0x7FFF_FFFF)
+_SIGN = np.int32(31)
+_ROOM = np.float32(1 + 2.0**-9)  # the largest may be larger by as much than the one found by its upper bits
+_LEVELS = np.float32(127)
+_TINY = np.float32(1e-30)
+
+_EDGE = 4.5  # beyond it the tail of a normal distribution holds 3e-6
+_DEGREE = 14
+_HALVINGS = 6  # exp(x) is the 64th power of exp(x / 64), whose series is short
+_LEAST = np.float32(-40)
+
+_loop = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+class Rows(NamedTuple):
+    """Rows of numbers (T, n): `levels` * `scales` (T,), and at places `at` (T, KEPT) the numbers `kept`.
+
+    The levels at these places are 0.
+    """
+
+    levels: Levels
+    scales: Floats
+    at: Integers
+    kept: Floats
+
+
+class Linear(NamedTuple):
+    """A linear layer: weights `levels` (in, out) * `scale` (out,), and a bias (out,)."""
+
+    levels: Levels
+    scale: Floats
+    bias: Floats
+
+
+class Product(NamedTuple):
+    """What `linear` makes of rows: their levels' products `sums` (T, out), to be read with the rest."""
+
+    sums: Integers
+    rows: Rows
+    linear: Linear
+
+
+class Norm(NamedTuple):
+    """Gain and shift (hidden,) of a layer norm, and what keeps its divisor from 0."""
+
+    gain: Floats
+    shift: Floats
+    epsilon: np.float32
+
+
+def _shares() -> tuple[np.float32, ...]:
+    """Coefficients c of Phi(x) = 1/2 + x * sum_i c_i u^i, the normal CDF, for |x| <= 4.5.
+
+    u is 2 (x / 4.5)^2 - 1.
+    """
+    u = chebyshev.chebpts1(_DEGREE + 1)
+    x = _EDGE * np.sqrt((u + 1) / 2)
+    fitted = chebyshev.cheb2poly(chebyshev.chebfit(u, (ndtr(x) - 0.5) / x, _DEGREE))
+    return tuple(np.float32(value) for value in fitted)
+
+
+_SHARES = _shares()
+
+
+@_loop  # type: ignore[untyped-decorator]
+def write_rows(first: int, last: int, values: Floats, rows: Rows) -> None:
+    """Writes numbers (T, n) as rows."""
+    row = np.empty(values.shape[1], np.float32)
+    for t in range(first, last):
+        row[:] = values[t]
+        _write_row(row, rows, t)
+
+
+@_loop  # type: ignore[untyped-decorator]
+def add_norm(  # noqa: PLR0917 - compiled loops take no keywords
+    first: int, last: int, product: Product, norm: Norm, hidden: Floats, rows: Rows
+) -> None:
+    """Adds a product to the hidden states (T, hidden), normalises them in place, and writes them as rows."""
+    n = hidden.shape[1]
+    row = np.empty(n, np.float32)
+    for t in range(first, last):
+        _read_row(product, t, row)
+        state = hidden[t]
+        total, squares = np.float32(0), np.float32(0)
+        for j in range(n):
+            row[j] += state[j]
+            total += row[j]
+        mean = total / np.float32(n)
+        for j in range(n):
+            squares += (row[j] - mean) ** 2
+        per = np.float32(1) / np.sqrt(squares / np.float32(n) + norm.epsilon)
+        for j in range(n):
+            row[j] = (row[j] - mean) * per * norm.gain[j] + norm.shift[j]
+            state[j] = row[j]
+        _write_row(row, rows, t)
+
+
+@_loop  # type: ignore[untyped-decorator]
+def gelu(first: int, last: int, product: Product, rows: Rows) -> None:
+    """Writes x Phi(x) of the numbers x of a product as rows."""
+    row = np.empty(product.sums.shape[1], np.float32)
+    edge, per = np.float32(_EDGE), np.float32(2 / _EDGE**2)
+    for t in range(first, last):
+        _read_row(product, t, row)
+        for j in range(len(row)):
+            inside = min(max(row[j], -edge), edge)
+            u = per * inside * inside - np.float32(1)
+            share = _SHARES[_DEGREE]
+            for i in range(_DEGREE - 1, -1, -1):
+                share = share * u + _SHARES[i]
+            row[j] *= np.float32(0.5) + inside * share
+        _write_row(row, rows, t)
+
+
+@_loop  # type: ignore[untyped-decorator]
+def attend(  # noqa: PLR0917 - compiled loops take no keywords
+    first: int, last: int, product: Product, texts: Places, n_heads: int, rows: Rows
+) -> None:
+    """Writes what the tokens of texts attend to as rows; `texts` (n, 2) has their first tokens and lengths.
+
+    The product is queries, keys and values (T, 3 hidden), the queries already divided by the root of the
+    width of a head, which is a multiple of 4.
+    """
+    size = product.sums.shape[1] // 3
+    width = size // n_heads
+    longest = 0
+    for i in range(first, last):
+        longest = max(longest, texts[i, 1])
+    filled = -(-longest // 16) * 16
+    numbers, seen = np.empty((longest, 3 * size), np.float32), np.empty((longest, size), np.float32)
+    keys, values = np.zeros((width, filled), np.float32), np.zeros((filled, width), np.float32)
+    room, held = np.empty(filled, np.float32), np.empty(1, np.int32)
+    for i in range(first, last):
+        start, length = texts[i]
+        weights = room[: -(-length // 16) * 16]
+        for p in range(length):
+            _read_row(product, start + p, numbers[p])
+        for h in range(n_heads):
+            begin, end = h * width, (h + 1) * width
+            for p in range(length):
+                keys[:, p] = numbers[p, size + begin : size + end]
+                values[p] = numbers[p, 2 * size + begin : 2 * size + end]
+            for p in range(length):
+                _weigh(numbers[p, begin:end], keys, length, weights, held)
+                _mix(weights, values, length, seen[p, begin:end])
+        for p in range(length):
+            _write_row(seen[p], rows, start + p)
+
+
+@_loop  # type: ignore[untyped-decorator]
+def _read_row(product: Product, t: int, row: Floats) -> None:
+    """Writes the numbers of row t of a product into `row`."""
+    sums, scale, linear = product.sums[t], product.rows.scales[t], product.linear
+    at, kept = product.rows.at[t], product.rows.kept[t]
+    w, x, y, z = linear.levels[at[0]], linear.levels[at[1]], linear.levels[at[2]], linear.levels[at[3]]
+    a, b, c, d = kept[0], kept[1], kept[2], kept[3]
+    for j in range(len(row)):
+        whole = np.float32(sums[j]) * scale + a * np.float32(w[j]) + b * np.float32(x[j])
+        whole += c * np.float32(y[j]) + d * np.float32(z[j])
+        row[j] = whole * linear.scale[j] + linear.bias[j]
+
+
+@_loop  # type: ignore[untyped-decorator]
+def _write_row(row: Floats, rows: Rows, t: int) -> None:
+    """Writes numbers as row t, and 0 in `row` for those that are kept."""
+    bits = row.view(np.int32)
+    for k in range(KEPT):
+        place = _place_of_largest(bits)
+        rows.at[t, k], rows.kept[t, k] = place, row[place]
+        row[place] = np.float32(0)
+    largest = max(abs(row[_place_of_largest(bits)]) * _ROOM, _TINY)
+    rows.scales[t] = largest / _LEVELS
+    per = _LEVELS / largest
+    levels = rows.levels[t]
+    for j in range(len(row)):
+        levels[j] = np.int8(np.int32(np.rint(row[j] * per)))
+
+
+@_loop  # type: ignore[untyped-decorator]
+def _place_of_largest(bits: Integers) -> np.int32:
+    """Where a number of (nearly) the largest magnitude stands."""
+    top = np.int32(0)
+    for j in range(len(bits)):
+        top = max(top, (bits[j] & _COMPARED) | np.int32(j))
+    return top & _PLACE
+
+
+@_loop  # type: ignore[untyped-decorator]
+def _weigh(query: Floats, keys: Floats, length: int, weights: Floats, held: Integers) -> None:
+    """Writes the weights of the keys (width, length) for a query, which sum to 1, and 0 behind them."""
+    weights[:] = np.float32(0)
+    for j in range(0, len(query), 4):
+        a, b, c, d = query[j], query[j + 1], query[j + 2], query[j + 3]
+        for p in range(len(weights)):
+            weights[p] += a * keys[j, p] + b * keys[j + 1, p] + c * keys[j + 2, p] + d * keys[j + 3, p]
+    bits, top = weights.view(np.int32), -_MAGNITUDE
+    for p in range(length):  # bits of negative numbers turned, so that integers are in the order of floats
+        top = max(top, bits[p] ^ ((bits[p] >> _SIGN) & _MAGNITUDE))
+    held[0] = top ^ ((top >> _SIGN) & _MAGNITUDE)
+    largest = held.view(np.float32)[0]
+    total = np.float32(0)
+    for p in range(length):
+        x = max(weights[p] - largest, _LEAST) * np.float32(0.5**_HALVINGS)
+        e = np.float32(1 / 24) + x * (np.float32(1 / 120) + x * np.float32(1 / 720))
+        e = np.float32(1) + x * (np.float32(1) + x * (np.float32(1 / 2) + x * (np.float32(1 / 6) + x * e)))
+        for _ in range(_HALVINGS):
+            e *= e
+        weights[p] = e
+        total += e
+    per = np.float32(1) / total
+    for p in range(len(weights)):
+        weights[p] = weights[p] * per if p < length else np.float32(0)
+
+
+@_loop  # type: ignore[untyped-decorator]
+def _mix(weights: Floats, values: Floats, length: int, out: Floats) -> None:
+    """Writes the weighted sum of values (length, width); behind them are weights of 0 and finite values."""
+    out[:] = np.float32(0)
+    for p in range(0, length, 4):
+        a, b, c, d = weights[p], weights[p + 1], weights[p + 2], weights[p + 3]
+        for j in range(len(out)):
+            out[j] += a * values[p, j] + b * values[p + 1, j] + c * values[p + 2, j] + d * values[p + 3, j]

@@ -1,0 +1,140 @@
+"""`Int8Bert`: the forward pass of `models.packed` with int8 matrix products.
+
+The weights of an artifact lie on disk as int8 with a scale per row, so nothing of them is lost. What the
+tokens are is written with a scale per token and its largest entries as they are (models.int8_kernels).
+Attention, norms and sums are float32.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.device import n_cores
+from models.encoder import MultiLabelEncoder
+from models.int8_kernels import (
+    KEPT,
+    WIDEST,
+    Floats,
+    Linear,
+    Norm,
+    Places,
+    Product,
+    Rows,
+    add_norm,
+    attend,
+    gelu,
+    write_rows,
+)
+from models.packed import FILLED_TO, is_packable, runs_of
+
+Shared = Callable[..., None]
+
+
+def is_packable_int8(config: dict[str, Any]) -> bool:
+    """Whether `Int8Bert` computes what the transformers module of this config does, but for rounding."""
+    if not is_packable(config):
+        return False
+    found = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072} | config
+    width = int(found["hidden_size"]) // int(found["num_attention_heads"])
+    return width % 4 == 0 and max(int(found["hidden_size"]), int(found["intermediate_size"])) <= WIDEST
+
+
+class Int8Bert:
+    """The weights of a BERT as levels, its head, and the forward pass over packed texts."""
+
+    def __init__(self, model: MultiLabelEncoder) -> None:
+        """Takes a loaded float32 model of a config that `is_packable_int8`, on the CPU."""
+        encoder: Any = model.encoder
+        embeddings = encoder.embeddings
+        self._words = embeddings.word_embeddings.weight
+        self._positions = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
+        self._norm = embeddings.LayerNorm
+        self._layers = [_Layer(layer, encoder.config.num_attention_heads) for layer in encoder.encoder.layer]
+        self._head = model.head
+        self._others = ThreadPoolExecutor(n_cores(), thread_name_prefix="int8")
+        self([[0]])  # compiles the loops here, not while somebody waits for the first text
+
+    def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Float32 logits (n, n_labels) of n texts of token ids, none of them empty."""
+        lengths = [len(entry) for entry in ids]
+        runs = runs_of(lengths)
+        tokens = torch.tensor([token for entry in ids for token in entry])  # (T,)
+        places = torch.cat([torch.arange(length).repeat(n) for _, n, length in runs])
+        hidden = self._norm(self._words[tokens] + self._positions[places])  # (T, hidden)
+        texts = np.stack([np.cumsum([0, *lengths[:-1]]), lengths], axis=1)
+        state = hidden.numpy()
+        rows = _empty_rows(*state.shape)
+        self._shared(write_rows, len(state), state, rows)
+        for layer in self._layers:
+            layer(state, rows, texts, self._shared)
+        means = [
+            hidden[start : start + n * length].view(n, length, -1).mean(dim=1) for start, n, length in runs
+        ]
+        logits: Tensor = self._head(torch.cat(means))
+        return logits
+
+    def _shared(self, loop: Callable[..., None], n: int, *given: object) -> None:
+        """Runs a compiled loop over n rows, in as many threads as torch has."""
+        part = -(-n // torch.get_num_threads())
+        rest = [self._others.submit(loop, at, min(at + part, n), *given) for at in range(part, n, part)]
+        loop(0, min(part, n), *given)
+        for one in rest:
+            one.result()
+
+
+class _Layer:
+    """One layer: attention, then the feed-forward network, each with its residual and norm."""
+
+    def __init__(self, layer: Any, n_heads: int) -> None:
+        own = layer.attention.self
+        parts = (own.query, own.key, own.value)
+        self._inward = _linear(torch.cat([part.weight for part in parts]), torch.cat([p.bias for p in parts]))
+        size = own.query.out_features
+        for per_column in (self._inward.scale, self._inward.bias):
+            per_column[:size] *= (size // n_heads) ** -0.5
+        self._n_heads = n_heads
+        self._mix = _linear(layer.attention.output.dense.weight, layer.attention.output.dense.bias)
+        self._mix_norm = _norm(layer.attention.output.LayerNorm)
+        self._widen = _linear(layer.intermediate.dense.weight, layer.intermediate.dense.bias)
+        self._narrow = _linear(layer.output.dense.weight, layer.output.dense.bias)
+        self._norm = _norm(layer.output.LayerNorm)
+
+    def __call__(self, hidden: Floats, rows: Rows, texts: Places, shared: Shared) -> None:
+        """Changes the hidden states (T, hidden) and their rows into those of the next layer."""
+        n, size = hidden.shape
+        seen = _empty_rows(n, size)
+        shared(attend, len(texts), _product(rows, self._inward), texts, self._n_heads, seen)
+        shared(add_norm, n, _product(seen, self._mix), self._mix_norm, hidden, rows)
+        inner = _empty_rows(n, len(self._widen.bias))
+        shared(gelu, n, _product(rows, self._widen), inner)
+        shared(add_norm, n, _product(inner, self._narrow), self._norm, hidden, rows)
+
+
+def _product(rows: Rows, linear: Linear) -> Product:
+    sums = torch._int_mm(torch.from_numpy(rows.levels), torch.from_numpy(linear.levels))
+    return Product(sums.numpy(), rows, linear)
+
+
+def _empty_rows(n: int, width: int) -> Rows:
+    """Room for n rows, filled up as in `models.packed`; what fills it is never read."""
+    n += -n % FILLED_TO
+    return Rows(
+        levels=np.empty((n, width), np.int8),
+        scales=np.empty(n, np.float32),
+        at=np.empty((n, KEPT), np.int32),
+        kept=np.empty((n, KEPT), np.float32),
+    )
+
+
+def _linear(weight: Tensor, bias: Tensor) -> Linear:
+    scale = weight.abs().amax(dim=1).clamp(min=1e-30) / 127
+    levels = (weight / scale[:, None]).round().to(torch.int8).t().contiguous()
+    return Linear(levels.numpy(), scale.numpy(), bias.numpy().copy())
+
+
+def _norm(norm: nn.LayerNorm) -> Norm:
+    return Norm(norm.weight.numpy(), norm.bias.numpy(), np.float32(norm.eps))
