@@ -1,5 +1,6 @@
 # make demo: set up and run the main job on the bundled model and sample.
 # make test: set up and pass all checks.
+# make test-cluster: a cluster of two machines in network namespaces, one of which is lost; root on Linux.
 # make prove: the estimators against a known truth, 400 logs per setting; writes docs/proof.md.
 PYTHON ?= python3
 VENV := .venv
@@ -7,13 +8,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
 DEMO_REPORT ?= demo-report
 
-.PHONY: demo test check bench prove clean
+.PHONY: demo test test-cluster check bench prove clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/reranker demo --output $(DEMO_REPORT)
 
 test: $(VENV)/.dev check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
+
+test-cluster: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/cluster/two_nodes.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -77,10 +77,13 @@ def make_measures(
         limits: on outcomes, "activity" or "topic:NAME".
 
     Raises:
-        ValueError: a name that is not measured, no harm at all, or a weight that is no positive number.
+        ValueError: a name not measured or stated twice, no harm at all, or a weight that is not positive.
     """
     known = {one.name: one for one in outcomes}
-    chosen = dict(_weighted(entry) for entry in harm)
+    weighted = [_weighted(entry) for entry in harm]
+    _once("--harm", [name for name, _ in weighted])
+    _once("--max-loss", [limit.name for limit in limits])
+    chosen = dict(weighted)
     if not chosen:
         chosen = {o.name: 1.0 for o in outcomes if o.kind == "exposure" and o.unit != "count"}
         shown_never = tuple(name for name in chosen if not np.nansum(known[name].values) > 0)
@@ -144,6 +147,12 @@ def _limited(feed: Feed, known: Mapping[str, Outcome], name: str, activity: str)
         return known[topic]
     topics = [f"{TOPIC}{value}" for value in feed.topic.present()]
     raise ValueError(_unknown("--max-loss", name, [ACTIVITY, *known, *topics]))
+
+
+def _once(option: str, names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(f"{option}: expected each name once, got {name} twice")
 
 
 def _weighted(entry: str) -> tuple[str, float]:

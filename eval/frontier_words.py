@@ -33,6 +33,7 @@ def sentences(found: Frontier) -> tuple[Sentence, ...]:
     said = [Sentence("better" if found.confirmed else "worse", finding(found))]
     said += [Sentence("worse", f"Not confirmed: {failure}.") for failure in found.failures]
     said += [Sentence("worse", one) for one in _risen(found)]
+    said += [Sentence("warning", one) for one in _none_left(found)]
     said.append(Sentence("note", _curse(found)))
     said.append(Sentence("note", _simpler(found)))
     if found.own_ruler:
@@ -85,6 +86,19 @@ def _risen(found: Frontier) -> list[str]:
         f"it more (--harm {name}=WEIGHT), or search for it alone."
         for name in found.measures.harm
         if figures[name].low > 0
+    ]
+
+
+def _none_left(found: Frontier) -> list[str]:
+    """Harms that the recommended policy never shows, so that their intervals have no width."""
+    figures = found.recommended.held_out
+    assert figures is not None
+    gone = [in_words(name) for name in found.measures.harm if figures[name].high <= -1]
+    if not gone:
+        return []
+    return [
+        f"The {found.n_users[1]:,} {found.cluster} held out are shown none of it: {', '.join(gone)}. "
+        f"Resampling them cannot tell how rare it then is, so {MINUS}100% is no promise for others."
     ]
 
 

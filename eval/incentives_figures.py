@@ -60,9 +60,10 @@ def interval_plot(
     colours: Sequence[str] = (),
 ) -> str:
     """Estimates with their intervals, one above the other, beside a line at `reference`; "" without rows."""
-    rows = list(rows)[:MOST_ROWS]
+    n, rows = len(rows), list(rows)[:MOST_ROWS]
     if not rows:
         return ""
+    label += f" (first {len(rows)} of {n})" if n > len(rows) else ""
     with rc_context({**STYLE, "svg.hashsalt": name}):
         height = 0.36 * len(rows) + 0.6
         figure = Figure(figsize=(WIDTH, height))
@@ -71,7 +72,10 @@ def interval_plot(
         for place, (title, one) in enumerate(rows):
             colour = colours[place] if colours else _colour(one, reference)
             ends = [float(np.clip(end, low, high)) for end in (one.low, one.high)]
-            axes.plot(ends, [-place, -place], color=colour, linewidth=1.6, marker="|", markersize=6)
+            axes.plot(ends, [-place, -place], color=colour, linewidth=1.6)
+            for end, inside, beyond in zip(ends, (one.low, one.high), ("<", ">"), strict=True):
+                mark = "|" if end == inside else beyond  # an arrow where the interval leaves the picture
+                axes.plot(end, -place, mark, color=colour, markersize=6, clip_on=False)
             axes.plot(np.clip(one.value, low, high), -place, "o", color=colour, markersize=6)
             said = f"{one.value:.2f}".replace("-", MINUS)
             for across, text, side in ((0.0, title, "left"), (1.0, said, "right")):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eval.clustered import Estimate
 from eval.count_regression import exponentiated
-from eval.figures import OPEN
+from eval.figures import BETTER, OPEN, WORSE
 from eval.incentives import Incentives
 from eval.incentives_figures import borderline_plot, interval_plot
 from eval.incentives_words import between, relative, sentences
@@ -16,6 +16,7 @@ from eval.words import in_words, number
 
 TEMPLATE = Path(__file__).with_name("incentives.html.j2")
 MOST_ALARMS = 50
+LIFT_COLOURS = {"over-represented": WORSE, "under-represented": BETTER}
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,9 @@ def _lifts(found: Incentives) -> Section:
     told = [one for one in found.lifts if one.lift is not None]
     ordered = sorted(told, key=lambda one: -(one.lift.value if one.lift else 0.0))
     shown = [(f"{one.reaction} · {in_words(one.harm)}", one.lift) for one in ordered if one.lift is not None]
+    colours = [
+        LIFT_COLOURS.get(one.direction, OPEN) for one in ordered
+    ]  # of the finding, not of one interval
     rows = [
         (
             one.reaction,
@@ -199,7 +203,7 @@ def _lifts(found: Incentives) -> Section:
         "P(harm | the tenth of posts with the highest share of the reaction) over P(harm), intervals by "
         "publisher; findings hold 5% false discoveries over the table. A classifier that errs on angry texts "
         "makes a lift of its own.",
-        interval_plot("lift", shown, reference=1.0, label="lift"),
+        interval_plot("lift", shown, reference=1.0, label="lift", colours=colours),
         (("Every reaction and harm", _table(heads, rows, folded=True)),) if rows else (),
     )
 

@@ -18,7 +18,6 @@ from reranker.interactions import Interactions
 from reranker.signals import REACTIONS, RELATIONS
 from reranker.significance import n_unique_tokens
 
-HOUR = np.timedelta64(3_600, "s")
 FEW_TOKENS = 5  # unique, below which a comment is not significant (W7)
 
 

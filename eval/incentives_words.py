@@ -143,5 +143,5 @@ def _gaming(found: Incentives) -> list[Sentence]:
         return []
     tested = ", ".join(f"{n:,} for {kind}" for kind, n in found.gaming.n_tested.items())
     n = len(found.gaming.alarms)
-    text = f"{n} gaming alarm{'s' * (n != 1)} over posts tested: {tested}. An alarm is a reason to look."
+    text = f"{n} gaming alarm{'s' * (n != 1)}; posts tested: {tested}. An alarm is a reason to look."
     return [Sentence("warning" if n else "note", text)]

@@ -35,6 +35,7 @@ from eval.launch_plan import ANY, DEMOTIONS, LaunchPlan
 from eval.launch_segments import SegmentChecks, segment_checks
 from eval.launch_strength import at_strength, same_unit, settings_at
 from eval.launch_verdict import Claim, claims_of, own_ruler_of, passes, reasons_of, warnings_of
+from eval.margins import load_margins
 from eval.outcomes import Outcome
 from eval.provenance import clusters_of
 from eval.rows import examinations
@@ -174,7 +175,9 @@ def check_plan(plan: LaunchPlan, feed: Feed, outcomes: Sequence[Outcome]) -> Non
     exposures = tuple(dict.fromkeys((*EXPOSURES, *(n for n, kind in kinds.items() if kind == "exposure"))))
     _known_names("harm", plan.harm, (ANY, *exposures))
     _known_names("topics", plan.topics, TOPICS)
-    may_go = (*exposures, *TOPICS, *plan.activity.overall, *plan.groups.columns, DEMOTIONS)
+    # the shipped guardrails too, so that a plan with an [activity] of its own may keep the shipped list
+    guardrails = dict.fromkeys((*plan.activity.overall, *load_margins().overall))
+    may_go = (*exposures, *TOPICS, *guardrails, *plan.groups.columns, DEMOTIONS)
     may_go = (*may_go, *(name for name in plan.allow_not_measured if " without " in name))
     _known_names("allow_not_measured", plan.allow_not_measured, may_go)
     if not any(kind == "exposure" and plan.harm_margin(name) is not None for name, kind in kinds.items()):

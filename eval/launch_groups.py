@@ -15,7 +15,7 @@ from eval.launch_checks import Check, Checked, Scene, judged
 from eval.launch_plan import LaunchPlan
 from eval.producers import disparate_treatment
 from eval.segments import MOST_SEGMENTS, Dimension, segments_of
-from reranker.columns import BoolArray, closest
+from reranker.columns import BoolArray, FloatArray, closest
 from reranker.feed import REQUEST_FIELDS, Feed
 
 COLUMNS: tuple[Dimension, ...] = tuple(name for name in get_args(Dimension) if name not in REQUEST_FIELDS)
@@ -53,8 +53,7 @@ def group_checks(scene: Scene, plan: LaunchPlan) -> Checked:
         judged_any = False
         for name, member in _groups(feed, column):
             for model, (first, second) in scene.seen.items():
-                share = float(first[member].sum() / first.sum()) if first.sum() > 0 else 0.0
-                if not plan.groups.least_share <= share <= 1 - plan.groups.least_share:
+                if not _large_enough(first, member, plan):
                     continue
                 judged_any = True
                 check = replace(blank, name=f"{column} {name}", browsing=model.name)
@@ -73,15 +72,19 @@ def group_checks(scene: Scene, plan: LaunchPlan) -> Checked:
 
 
 def small_groups(scene: Scene, plan: LaunchPlan) -> tuple[str, ...]:
-    """Groups that are named and not judged: they, or all others, have too few of the original's views."""
-    first = next(iter(scene.seen.values()))[0]
-    least = plan.groups.least_share * first.sum()
+    """Groups that no browsing model judges: they, or all others, have too few of the original's views."""
     return tuple(
         f"{column} {name}"
         for column in plan.groups.columns
         for name, member in _groups(scene.rankings[0].feed, column)
-        if not least <= first[member].sum() <= first.sum() - least
+        if not any(_large_enough(first, member, plan) for first, _ in scene.seen.values())
     )
+
+
+def _large_enough(views: FloatArray, member: BoolArray, plan: LaunchPlan) -> bool:
+    """Whether a group and all others each have their least share of the original's views."""
+    share = float(views[member].sum() / views.sum()) if views.sum() > 0 else 0.0
+    return plan.groups.least_share <= share <= 1 - plan.groups.least_share
 
 
 def _has(feed: Feed, column: str) -> bool:

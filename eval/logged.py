@@ -7,23 +7,26 @@ would stand where, is beside it and needs no propensities.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 
 from eval.audit_findings import check_harms
 from eval.browsing import Status
 from eval.logged_audit import logged_audit
+from eval.logged_batches import of_batches
 from eval.logged_comparison import LoggedComparison, LoggedContext, LoggedSettings
 from eval.logged_exposure import exposure_rows
-from eval.logged_mixture import UNEVEN, Loggers, MixedLogs, loggers_of, uneven, uneven_segments
-from eval.logged_plan import DIMENSIONS, PartCounts, Plan
-from eval.logged_policy import LOGGER, LogPolicy, agrees_with_log, rank_log
+from eval.logged_mixture import UNEVEN, Loggers, loggers_of, uneven, uneven_segments
+from eval.logged_plan import DIMENSIONS, Plan
+from eval.logged_policy import LOGGER, LogPolicy
 from eval.logged_request import RequestValues, joined_values
-from eval.logged_response import LogModel, Sample, fit_log_model, joined, sample_of
+from eval.logged_response import LogModel, Sample, fit_log_model, joined
 from eval.logged_rows import LogVerdict, in_families, outcome_rows
-from eval.logged_scores import ScoredLogs
+from eval.logged_scan import LogScan, scan
+from eval.logged_scores import with_scores
 from eval.logged_segments import segment_findings
 from eval.logged_values import measure
 from eval.margins import Margins, load_margins
@@ -31,7 +34,6 @@ from eval.off_policy import Estimator
 from eval.overlap import Limits, Served
 from eval.support import MENDED_BY, WRONG, SupportReport, gate
 from reranker.columns import FeedError, IntArray
-from reranker.exploration import request_keys
 from reranker.impressions import ImpressionLog
 
 
@@ -67,19 +69,21 @@ def compare_logged(
     loggers = None if context.mixture is None else loggers_of(batches, context.mixture)
     if loggers is not None:
         loggers.check_targets((original, treatment))
-    weighed = batches if loggers is None else MixedLogs(batches, loggers)
-    plan, served_by, sample = _scan(weighed, (original, treatment), settings, context)
+    dimensions = DIMENSIONS if settings.segments is None else settings.segments
+    seen = scan(batches, (original, treatment), dimensions, loggers)
+    plan, served_by = _plan(seen, settings, context), seen.served_by
     pairs = zip((original, treatment), served_by, strict=True)
     known = next((policy for policy, serves in pairs if serves and not policy.is_logger), None)
-    if loggers is None and known is not None:
-        batches = ScoredLogs(batches, known)
-    model = _fitted(sample, settings.seed)
+    model = _fitted(seen.samples, settings.seed)
     made_by = tuple(
         LogPolicy(LOGGER, None) if serves else policy
         for policy, serves in zip((original, treatment), served_by, strict=True)
     )
     pair = (made_by[0], made_by[1])
-    values = joined_values(_measured(log, pair, model, plan, loggers) for log in batches if log.n)
+    measured = partial(
+        _measured, pair=pair, model=model, plan=plan, drawn_by=known if loggers is None else loggers
+    )
+    values = joined_values(one for one in of_batches(measured, batches) if one is not None)
     _refuse_twice(values)
     same = pair[0].digest == pair[1].digest
     estimator: Estimator = "switch_dr" if model is not None else "rips"
@@ -142,55 +146,45 @@ def _measured(
     pair: tuple[LogPolicy, LogPolicy],
     model: LogModel | None,
     plan: Plan,
-    loggers: Loggers | None,
-) -> RequestValues:
-    """What a batch says, with the propensities of the mixture where there is one."""
-    if loggers is None:
+    drawn_by: LogPolicy | Loggers | None,
+) -> RequestValues | None:
+    """What a batch says, None of an empty one.
+
+    Args:
+        log: the batch.
+        pair: the original and the treatment.
+        model: None where views were not logged.
+        plan: what is measured.
+        drawn_by: a policy that is known to have served, whose scores are taken where none were logged, or the
+            loggers of a mixture, whose propensities are taken.
+    """
+    if not log.n:
+        return None
+    if isinstance(drawn_by, LogPolicy):
+        return measure(with_scores(log, drawn_by), pair, model, plan)
+    if drawn_by is None:
         return measure(log, pair, model, plan)
-    mixed = loggers.mixed(log)
+    mixed = drawn_by.mixed(log)
     found = measure(mixed, pair, model, plan)
-    return replace(found, expected_step=loggers.expected_steps(log, mixed), arm=loggers.arms(log))
+    return replace(found, expected_step=drawn_by.expected_steps(log, mixed), arm=drawn_by.arms(log))
 
 
-def _scan(
-    batches: Iterable[ImpressionLog],
-    policies: tuple[LogPolicy, LogPolicy],
-    settings: LoggedSettings,
-    context: LoggedContext,
-) -> tuple[Plan, tuple[bool, bool], list[Sample]]:
-    """What all batches have, whether each policy is the logger, and the slots that models are fitted on."""
-    views, served_by = True, [True, True]
-    harms: set[str] | None = None
-    actions: set[str] | None = None
-    samples: list[Sample] = []
-    counts = PartCounts(DIMENSIONS if settings.segments is None else settings.segments)
-    for log in batches:
-        if not log.n:
-            continue
-        counts.add(log)
-        views &= log.viewed is not None
-        harms = set(log.harm) if harms is None else harms & set(log.harm)
-        actions = set(log.action) if actions is None else actions & set(log.action)
-        for p, policy in enumerate(policies):
-            served_by[p] &= policy.is_logger or agrees_with_log(rank_log(policy, log), log)
-        if views:
-            keys = request_keys(log.request_id.values)[log.request_id.codes]
-            samples = [*samples, sample_of(log, keys)]
-    if harms is None or actions is None:
-        raise FeedError("logs: expected at least one request, got none")
-    if not (views or actions):
+def _plan(seen: LogScan, settings: LoggedSettings, context: LoggedContext) -> Plan:
+    """What is measured on a log."""
+    views = seen.samples is not None
+    if not (views or seen.actions):
         raise FeedError("logs: expected views or actions, got neither")
     plan = Plan(
-        views, tuple(sorted(harms)) if views else (), tuple(sorted(actions)),
+        views, tuple(sorted(seen.harms)) if views else (), tuple(sorted(seen.actions)),
         settings.switch, settings.n_draws, settings.seed,
-        parts=counts.parts(asked_for=settings.segments is not None), posts=context.labels is not None,
+        parts=seen.counts.parts(asked_for=settings.segments is not None), posts=context.labels is not None,
     )  # fmt: skip
     if context.labels is not None:
         check_harms(context.labels, plan.harms)
-    return plan, (served_by[0], served_by[1]), samples if views else []
+    return plan
 
 
-def _fitted(samples: list[Sample], seed: int) -> LogModel | None:
+def _fitted(samples: Sequence[Sample] | None, seed: int) -> LogModel | None:
     """The response model; None without views, or without a second user to learn from."""
     if not samples:
         return None

@@ -6,7 +6,7 @@ logger do not: what the other loggers would have done, so their policies must be
 was logged of their own requests; and requests that came to the loggers at random.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -191,17 +191,6 @@ class Loggers:
             if not policy.is_logger and (policy.temperature is None or lacks_rank):
                 what = "exploration.from_rank" if policy.temperature is not None else "--temperature"
                 raise FeedError(f"{policy.name}: {what}: expected one, as the loggers drew at {heats}")
-
-
-class MixedLogs:
-    """Batches of a log, each with the propensities of the mixture."""
-
-    def __init__(self, logs: Iterable[ImpressionLog], loggers: Loggers) -> None:
-        self.logs, self.loggers = logs, loggers
-
-    def __iter__(self) -> Iterator[ImpressionLog]:
-        for log in self.logs:
-            yield self.loggers.mixed(log) if log.n else log
 
 
 def loggers_of(logs: Iterable[ImpressionLog], mixture: Mixture) -> Loggers:

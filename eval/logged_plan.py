@@ -89,6 +89,13 @@ class PartCounts:
                 for code, n in zip(codes.tolist(), count.tolist(), strict=True):
                     self.slots[name][str(code) if code >= 0 else ""] += n
 
+    def merge(self, other: "PartCounts") -> None:
+        """Count in what another counted of other batches, by the same names."""
+        self.known |= other.known
+        for name in self.names:
+            self.requests[name].update(other.requests[name])
+            self.slots[name].update(other.slots[name])
+
     def parts(self, *, asked_for: bool) -> tuple[Parts, ...]:
         """The dimensions with at least 2 values; of equal frequency, in the order of their names.
 

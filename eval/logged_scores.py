@@ -4,8 +4,6 @@ A log without scores or temperatures says how likely each slate was, but not how
 the check that weights average 1 is then too strict for logs with heavy tails (`eval.mean_weight`).
 """
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 
 from eval.logged_policy import LogPolicy, rank_log
@@ -22,18 +20,3 @@ def with_scores(log: ImpressionLog, policy: LogPolicy) -> ImpressionLog:
     return with_changes(
         ImpressionLog, log, score=ranked.score, temperature=ranked.temperature, from_rank=ranked.from_rank
     )
-
-
-class ScoredLogs:
-    """Batches `with_scores`, made anew each time they are gone through.
-
-    Args:
-        logs: the batches.
-        policy: that agrees with the propensities of all of them, see `eval.logged_policy.agrees_with_log`.
-    """
-
-    def __init__(self, logs: Iterable[ImpressionLog], policy: LogPolicy) -> None:
-        self._logs, self._policy = logs, policy
-
-    def __iter__(self) -> Iterator[ImpressionLog]:
-        return (with_scores(log, self._policy) if log.n else log for log in self._logs)

@@ -21,6 +21,7 @@ from eval.stream import Partition
 from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.impression_files import log_files, packed_numbers
 from reranker.impression_layout import LogColumn, LogLayout, read_layout
+from reranker.tables import first_line
 
 Segment = tuple[str, tuple[str, ...]]
 
@@ -52,16 +53,22 @@ def packed_partitions(
         taken: see `Taken`.
 
     Raises:
-        FeedError: a file of another kind, or one that lacks what is to be taken.
+        FeedError: a file of another kind, one that lacks what is to be taken, or one with other predictions
+            or harms than the first, or in another order.
     """
-    taken, made = taken or Taken(), []
+    taken, made = taken or Taken(), list[Partition[PackedRequests]]()
+    first: tuple[Path, tuple[str, ...]] | None = None
     for path in (file for one in paths for file in log_files(one)):
         layout = read_layout(path)
         columns = {column.name: column for column in _columns(layout, taken, path)}
+        first = first or (path, tuple(columns))
+        if tuple(columns) != first[1]:
+            expected, got = (", ".join(names) for names in (first[1], columns))
+            raise FeedError(f"{path}: expected {expected} as in {first[0]}, got {got}")
         stamp = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
         with closing(pq.ParquetFile(path)) as file:
             made += [
-                Partition(f"{path.name}:{i}", _Load(path, i, columns, taken), stamp)
+                Partition(f"{path.name}:{i}", _Load(path.absolute(), i, columns, taken), stamp)
                 for i in range(file.num_row_groups)
             ]
     return made
@@ -92,8 +99,12 @@ class _Load:
         try:
             with closing(pq.ParquetFile(self._path)) as file:
                 table = file.read_row_group(self._group, columns=list(self._columns), use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            got = first_line(error)
+            raise FeedError(f"{self._path}: expected a whole parquet file, got {got}") from None
+        try:
             return self._requests(table.combine_chunks())
-        except FeedError as error:
+        except ValueError as error:
             raise FeedError(f"{self._path}: {error}") from None
 
     def _requests(self, table: pa.Table) -> PackedRequests:

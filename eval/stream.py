@@ -61,25 +61,46 @@ def evaluate_stream(
         ValueError: two partitions have one name, the folder holds the parts of another run, or a part is
             of another plan or cannot be read.
     """
-    names = [partition.name for partition in partitions]
-    if len(set(names)) < len(names):
-        raise ValueError(f"partitions: expected each name once, got {len(names) - len(set(names))} repeated")
-    folder = Path(folder)
-    _begin(folder, _made_of(partitions, plan))
-    paths = [folder / f"part-{i:06d}.statistics" for i in range(len(partitions))]
-    missing = [i for i, path in enumerate(paths) if not path.exists()]
-    done = len(paths) - len(missing)
-    on_done(done, len(paths))
+    parts = Parts(folder, partitions, plan)
+    done = len(partitions) - len(parts.missing)
+    on_done(done, len(partitions))
 
     def work(i: int) -> None:
-        made = evaluate(partitions[i].load())
-        _check_plan(made, plan, partitions[i].name)
-        write_statistics(made, paths[i])
+        parts.write(i, evaluate(partitions[i].load()))
 
-    for _ in _in_threads(work, missing, threads):
+    for _ in _in_threads(work, parts.missing, threads):
         done += 1
-        on_done(done, len(paths))
-    return merge_all(map(read_statistics, paths), plan)
+        on_done(done, len(partitions))
+    return parts.merged()
+
+
+class Parts:
+    """The folder of a run: a file of statistics per partition, which those of an earlier run are taken from.
+
+    Attributes:
+        missing: the partitions that have no file yet, as it was found.
+
+    Raises:
+        ValueError: as `evaluate_stream`.
+    """
+
+    def __init__(self, folder: str | Path, partitions: Sequence[Partition[Any]], plan: Plan) -> None:
+        self._names, self._plan = [partition.name for partition in partitions], plan
+        if twice := len(self._names) - len(set(self._names)):
+            raise ValueError(f"partitions: expected each name once, got {twice} repeated")
+        _begin(Path(folder), _made_of(partitions, plan))
+        self._paths = [Path(folder) / f"part-{i:06d}.statistics" for i in range(len(partitions))]
+        self.missing = [i for i, path in enumerate(self._paths) if not path.exists()]
+
+    def write(self, i: int, made: SufficientStatistics) -> None:
+        """Keep the statistics of one partition."""
+        if made.plan != self._plan:
+            raise ValueError(f"{self._names[i]}: expected statistics of {self._plan}, got {made.plan}")
+        write_statistics(made, self._paths[i])
+
+    def merged(self) -> SufficientStatistics:
+        """The statistics of all partitions, once none is missing."""
+        return merge_all(map(read_statistics, self._paths), self._plan)
 
 
 def _in_threads(work: Callable[[int], None], jobs: Sequence[int], threads: int) -> Iterator[None]:
@@ -97,11 +118,6 @@ def _in_threads(work: Callable[[int], None], jobs: Sequence[int], threads: int) 
                 yield
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _check_plan(made: SufficientStatistics, plan: Plan, name: str) -> None:
-    if made.plan != plan:
-        raise ValueError(f"{name}: expected statistics of {plan}, got {made.plan}")
 
 
 def _made_of(partitions: Sequence[Partition[Batch]], plan: Plan) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """`reranker audit COMMAND`: logs checked and compared, and posts drawn for people to label."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 from rich.table import Table
 
 from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
+from reranker.engine import Engine, with_engine
 from reranker.inputs import (
     DeviceOption,
     DomainsOption,
@@ -28,9 +28,6 @@ from reranker.inputs import (
 from reranker.pipeline import Reranker
 from reranker.presets import load_policy
 from reranker.terminal import console, errors
-
-if TYPE_CHECKING:
-    from reranker.impressions import ImpressionLog
 
 _REQUESTS, _TEMPERATURE, _TRUE_USERS = 5, 0.3, 100_000  # of the example
 
@@ -105,19 +102,8 @@ PolicyArgument = Annotated[
 ]
 
 
-class _Files:
-    """The batches of a log, read anew each time they are gone through."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __iter__(self) -> "Iterator[ImpressionLog]":
-        from reranker.impression_files import read_impressions  # noqa: PLC0415
-
-        return read_impressions(self.path)
-
-
 @audit_app.command("compare")
+@with_engine
 def compare_command(
     logs: LogsArgument,
     *,
@@ -149,10 +135,15 @@ def compare_command(
         list[str] | None,
         typer.Option(help="Of a mixture: VALUE=POLICY, or VALUE=score where all draw over the logged score."),
     ] = None,
+    engine: Engine,
 ) -> None:
-    """What a treatment would have changed against an original; LOGS that cannot say are refused."""
+    """What a treatment would have changed against an original; LOGS that cannot say are refused.
+
+    With --engine ray each file of LOGS is read by one worker, which needs it under the same name.
+    """
     from eval.audit_labels import read_labels  # noqa: PLC0415 - the evaluation, as every command does
     from eval.logged import compare_logged  # noqa: PLC0415
+    from eval.logged_batches import LogFiles  # noqa: PLC0415
     from eval.logged_comparison import LoggedContext, LoggedSettings  # noqa: PLC0415
     from eval.logged_mixture import parse_mixture  # noqa: PLC0415
     from eval.logged_policy import Scale, parse_policy  # noqa: PLC0415
@@ -169,7 +160,7 @@ def compare_command(
     pair = [parse_policy(one, temperature=temperature, scale=unit) for one in (original, treatment)]
     loggers = None if mixture is None else parse_mixture(mixture, logger or (), scale=unit)
     try:
-        with told(), errors.status("comparing"):
+        with told(), errors.status("comparing"), engine.session() as session:
             context = LoggedContext(
                 load_margins(margins or SHIPPED),
                 planned_margins,
@@ -177,7 +168,9 @@ def compare_command(
                 loggers,
             )
             settings = LoggedSettings(segments=None if segment is None else tuple(segment))
-            found = compare_logged(_Files(logs), pair[0], pair[1], settings=settings, context=context)
+            found = compare_logged(
+                LogFiles(logs, session), pair[0], pair[1], settings=settings, context=context
+            )
     except ModuleNotFoundError as error:
         raise FeedError(str(error)) from None
     _, page = write_logged(found, output)

@@ -16,6 +16,7 @@ from reranker.compare_command import compare, demo
 from reranker.convert_command import convert
 from reranker.diagnose_command import diagnose
 from reranker.effectiveness import refuse_to_demote_everything
+from reranker.engine import Engine, with_engine
 from reranker.explain import explain
 from reranker.fit_feedback_command import feedback
 from reranker.fit_survey_command import survey
@@ -85,11 +86,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except (FeedError, PolicyError, LoadError, OSError) as error:
-        errors.print(f"reranker: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        told = (
+            f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+        )
+        errors.print(f"reranker: {told}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
 @app.command()
+@with_engine
 @with_reading
 def rank(
     feeds: FeedsArgument,
@@ -100,12 +105,13 @@ def rank(
     scores: ScoresOption = None,
     *,
     reading: Reading,
+    engine: Engine,
 ) -> None:
     """Rank every request of FEEDS by a policy and write the positions with what made them."""
     from reranker.results import write_ranking
 
     check_output(output, ".parquet", ".jsonl")
-    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading)
+    ranking = ranked(feeds, load_policy(policy, settings or ()), interactions, scores, reading, engine)
     refuse_to_demote_everything(ranking)
     write_ranking(ranking, output)
     print_ranking(ranking, output)

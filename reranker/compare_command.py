@@ -10,6 +10,7 @@ import typer
 
 from reranker.audit_command import AuditLabelsOption
 from reranker.columns import FeedError
+from reranker.engine import Engine, with_engine
 from reranker.feed import Feed
 from reranker.inputs import (
     DeviceOption,
@@ -19,6 +20,7 @@ from reranker.inputs import (
     Reading,
     ScoresOption,
     SetOption,
+    TruthOption,
     check_output,
     harms_of,
     read,
@@ -31,6 +33,7 @@ from reranker.terminal import console, errors, print_study
 from reranker.value import Harms
 
 
+@with_engine
 @with_reading
 def compare(
     feeds: FeedsArgument,
@@ -53,9 +56,7 @@ def compare(
         list[str] | None,
         typer.Option("--exclude", help="A dictionary to leave out; repeatable."),
     ] = None,
-    truth: Annotated[
-        list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
-    ] = None,
+    truth: TruthOption = None,
     margins: Annotated[
         Path | None,
         typer.Option("--margins", help="TOML of how much of each activity may be lost; fix it beforehand."),
@@ -69,6 +70,7 @@ def compare(
     seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
     *,
     reading: Reading,
+    engine: Engine,
 ) -> None:
     """Compare what two policies put in front of people, and write a report."""
     from eval.audit_feed import check_labels
@@ -90,7 +92,7 @@ def compare(
     feed = read(feeds, interactions)
     with told():
         attribute_outcomes(feed, truth or ())
-    harms = harms_of(feed, policies, scores, reading)
+    harms = harms_of(feed, policies, scores, reading, engine)
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
     if labels is not None:
         with told():

@@ -9,22 +9,19 @@ import typer
 from reranker.anger import AngerBaseline
 from reranker.columns import FeedError
 from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
     FeedsArgument,
     InteractionsOption,
-    ModelOption,
     OutputOption,
     PolicyOption,
-    PrevalenceOption,
     Reading,
     ScoresOption,
     SetOption,
-    SpeedOption,
+    TruthOption,
     check_output,
     harms_of,
     read,
     told,
+    with_reading,
 )
 from reranker.pipeline import Reranker
 from reranker.presets import load_policy
@@ -38,25 +35,21 @@ WordsOption = Annotated[
 ]
 
 
+@with_reading
 def diagnose(
     feeds: FeedsArgument,
     *,
+    reading: Reading,
     output: OutputOption,
     policy: PolicyOption = "harm-aware",
     settings: SetOption = None,
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
     near: Annotated[
         str | None,
         typer.Option("--near", help="An attr_ column that holds closeness to the line, 1 being at it."),
     ] = None,
-    truth: Annotated[
-        list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
-    ] = None,
+    truth: TruthOption = None,
     lexicon: WordsOption = None,
     dictionary: Annotated[
         list[str] | None, typer.Option("--dictionary", help="Of --lexicon: only this one; repeatable.")
@@ -84,7 +77,6 @@ def diagnose(
         typer.Option("--headline-tests", help="Randomised headline tests: the Upworthy archive's parquet."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the bands.", min=0)] = 0,
-    device: DeviceOption = "auto",
 ) -> None:
     """Say what FEEDS reward: content near the line, moral words, anger, negative comments, gaming."""
     from eval.incentives import diagnose as run  # noqa: PLC0415 - the evaluation, as every command does
@@ -102,13 +94,13 @@ def diagnose(
         headlines = None if headline_tests is None else read_upworthy(headline_tests)
     kinds = {} if groups is None else read_groups(groups)
     feed = read(feeds, interactions)
-    harms = harms_of(feed, [rules], scores, Reading(model, domains, speed, prevalence or (), device))
+    harms = harms_of(feed, [rules], scores, reading)
     with told(), errors.status("diagnosing"):
         ranking = Reranker(rules, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
         materials = Materials(
             ranking,
             near=_attribute(near),
-            truth=tuple(_attribute(name) or name for name in truth or ()),
+            truth=tuple(truth or ()),
             moral=moral,
             negative=negative,
             comment_share=_attribute(comment_share),

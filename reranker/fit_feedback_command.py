@@ -1,6 +1,7 @@
 """`reranker fit-weights feedback`: weights from an experiment that gave some authors extra feedback."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -60,14 +61,24 @@ def feedback(
     shares = _shares(share) if share else None
     with told():
         day = fit_date(date)
-        with errors.status("fitting"):
-            fit = fit_feedback(read_feedback(experiment), shares=shares)
+        rows = read_feedback(experiment)
+        with errors.status("fitting"), _of(experiment):
+            fit = fit_feedback(rows, shares=shares)
             found = weights_of(fit, model=cast("Model", model))
         _print_arms(fit)
         _print_weights(fit, found)
         files = write_fitted(found, output, name=name or output.stem, date=day)
     console.print(f"overlay: {files[0]}", soft_wrap=True, markup=False)
     console.print(f"evidence: {files[1]}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _of(experiment: Path) -> Iterator[None]:
+    """What the fit says of the rows, with the name of their file."""
+    try:
+        yield
+    except ValueError as error:
+        raise FeedError(f"{experiment}: {error}") from None
 
 
 def _shares(entries: Sequence[str]) -> dict[str, float]:

@@ -6,31 +6,33 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from reranker.columns import FeedError
+from reranker.engine import Engine, with_engine
 from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
     FeedsArgument,
     InteractionsOption,
-    ModelOption,
     OutputOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
     Reading,
     ScoresOption,
     SetOption,
-    SpeedOption,
+    TruthOption,
     check_output,
     harms_of,
     read,
     told,
+    with_reading,
 )
 from reranker.presets import load_policy
 from reranker.terminal import console, progress
 
 
+@with_engine
+@with_reading
 def frontier(
     feeds: FeedsArgument,
     *,
+    reading: Reading,
+    engine: Engine,
     output: OutputOption,
     original: Annotated[str, typer.Option("--original", help="The policy in force.")] = "fb-2018-h1",
     base: Annotated[
@@ -63,11 +65,6 @@ def frontier(
         str, typer.Option("--shown", help='What people see: "10%", "25", "rbp:0.8", "log2".')
     ] = "10%",
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
     lexicon: Annotated[
         Path | None, typer.Option("--lexicon", help="CSV with columns dictionary, term.")
@@ -75,10 +72,7 @@ def frontier(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="A dictionary to leave out; repeatable.")
     ] = None,
-    truth: Annotated[
-        list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
-    ] = None,
-    device: DeviceOption = "auto",
+    truth: TruthOption = None,
 ) -> None:
     """Search policies for less harm at what activity, on half the users, and confirm one on the others."""
     from eval.exposure import browsing  # noqa: PLC0415 - the evaluation, as every command does
@@ -99,13 +93,15 @@ def frontier(
         limits = [parse_limit(entry) for entry in (max_loss or ["activity=0.01"])]
         terms = None if lexicon is None else read_lexicon(lexicon, exclude=exclude or ())
     feed = read(feeds, interactions)
+    if not feed.n:
+        raise FeedError(f"{feeds}: expected candidates, got none")
     with told():
         attribute_outcomes(feed, truth or ())
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
-    harms = harms_of(feed, [before, start, searched.widest], scores, reading)
+    harms = harms_of(feed, [before, start, searched.widest], scores, reading, engine)
     outcomes = standard_outcomes(feed, harms, attributes=truth or (), divisive=terms)
-    with told(), progress("policies", trials) as advance:
+    with told():
         measures = make_measures(feed, outcomes, harm=harm or truth or (), activity=activity, limits=limits)
+    with told(), progress("policies", trials) as advance:
         plan = Plan(n_trials=trials, seed=seed, shown=shown)
         found = find_frontier(
             feed, harms, before, searched, measures, limits=limits, plan=plan, on_done=advance

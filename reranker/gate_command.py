@@ -5,23 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reranker.columns import FeedError
 from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
     FeedsArgument,
     InteractionsOption,
-    ModelOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
     Reading,
     ScoresOption,
     SetOption,
-    SpeedOption,
+    TruthOption,
     check_output,
     harms_of,
     read,
     score_feed,
     told,
+    with_reading,
 )
 from reranker.policy import PolicyError
 from reranker.presets import load_policy
@@ -31,9 +28,11 @@ if TYPE_CHECKING:
     from eval.launch_gate import LaunchGate
 
 
+@with_reading
 def gate(
     feeds: FeedsArgument,
     *,
+    reading: Reading,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where gate.json and gate.html go.")
     ] = None,
@@ -54,17 +53,9 @@ def gate(
         typer.Option("--by", help="Judge each country or device too, instead of the plan's; repeatable."),
     ] = None,
     digest: Annotated[bool, typer.Option("--digest", help="Print the plan's digest and stop.")] = False,
-    truth: Annotated[
-        list[str] | None, typer.Option("--truth", help="An attr_ column that holds known harm; repeatable.")
-    ] = None,
+    truth: TruthOption = None,
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
     scores: ScoresOption = None,
-    device: DeviceOption = "auto",
 ) -> None:
     """Say whether TREATMENT may replace ORIGINAL: exits 0 if every check of the plan holds, 1 if not."""
     from eval.launch_gate import run_gate  # noqa: PLC0415 - the evaluation, as every command does
@@ -85,9 +76,10 @@ def gate(
     arms = (Arm(original, tuple(settings or ())), Arm(treatment, (*(settings or ()), *(set_treatment or ()))))
     policies = [load_policy(arm.spec, arm.settings) for arm in arms]
     feed = read(feeds, interactions)
+    if not feed.n:
+        raise FeedError(f"{feeds}: expected candidates, got none")
     with told():
         attribute_outcomes(feed, truth or ())
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     # harm must be measured although no policy may read it
     harms = harms_of(feed, policies, scores, reading) if scores is not None else score_feed(feed, reading)
     with told(), errors.status("ranking at every strength and checking"):
@@ -113,7 +105,11 @@ def _print(found: "LaunchGate", page: Path) -> None:
         + (f", {let_go} of them not measured, which the plan allows" if let_go else ""),
         *(f"- {reason}" for reason in found.reasons),
         *(f"! {warning}" for warning in found.warnings),
-        *([f"not judged, too few views or users: {', '.join(small)}"] if small else []),
+        *(
+            [f"not judged, too few views or users of them or of all others: {', '.join(small)}"]
+            if small
+            else []
+        ),
         "largest safe strength: "
         + ("none" if found.safe_strength is None else f"{found.safe_strength:g}")
         + f" of {', '.join(f'{s:g}' for s in found.plan.strengths)}"

@@ -1,23 +1,23 @@
 """What commands read: their options, and the feeds, scores and rankings that these lead to."""
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from models.device import Placement, place, quiet_memory
 from models.scores import Scorer
 from reranker.anger import AngerBaseline
+from reranker.chunks import in_chunks, one_by_one
 from reranker.columns import FeedError
+from reranker.engine import Engine
 from reranker.feed import Feed
-from reranker.pipeline import Reranker
+from reranker.option_groups import options_as
+from reranker.pipeline import Reranker, score_harms
 from reranker.policy import Policy, PolicyError
-from reranker.presets import load_policy
 from reranker.ranking import Ranking
 from reranker.terminal import progress
 from reranker.value import Harms
@@ -29,8 +29,17 @@ InteractionsOption = Annotated[
     Path | None, typer.Option("--interactions", help="Single acts on the posts, such as comments with text.")
 ]
 PolicyOption = Annotated[str, typer.Option("--policy", "-p", help="NAME_OR_FILE[+OVERLAY...]")]
+TruthOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--truth",
+        help="An attr_ column that holds known harm; repeatable.",
+        callback=lambda names: names and [name.removeprefix("attr_") for name in names],
+    ),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A setting: weights.angry=0; repeatable.")]
 LARGEST_SAMPLE = 50_000
+_POSTS_AT_ONCE = {"cpu": 512, "cuda": 16_384}  # as few as fill the device, so that processes can share them
 SPEEDS = {"default": "bundled", "fast": "bundled-fast"}
 
 ModelOption = Annotated[
@@ -115,6 +124,11 @@ class Reading:
             sample=self._sample(),
         )
 
+    @property
+    def reads_anything(self) -> bool:
+        """Whether a model or ratings are named."""
+        return self._source() is not None or self.domains is not None
+
     def placement(self) -> Placement:
         """Where the texts are read, and in which precision.
 
@@ -153,25 +167,6 @@ class Reading:
         return SPEEDS[self.speed]
 
 
-def with_reading(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options that make a `Reading` in place of its parameter `reading`."""
-    given = inspect.signature(command, eval_str=True).parameters
-    options = inspect.signature(_reading, eval_str=True).parameters
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        reading = _reading(**{name: values.pop(name) for name in options})
-        command(**values, reading=reading)
-
-    parameters = [
-        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for one in (*(one for name, one in given.items() if name != "reading"), *options.values())
-    ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    return run
-
-
 def _reading(
     *,
     model: ModelOption = "bundled",
@@ -184,6 +179,9 @@ def _reading(
     return Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
 
 
+with_reading = options_as("reading", _reading)
+
+
 def _share(entry: str) -> tuple[str, float]:
     label, _, share = entry.partition("=")
     try:
@@ -192,16 +190,32 @@ def _share(entry: str) -> tuple[str, float]:
         raise PolicyError(f"--prevalence: expected LABEL=SHARE, got {entry!r}") from None
 
 
+def posts_at_once(placement: Placement) -> int:
+    """The posts that a scorer gets at once, which decide the last bits of the scores."""
+    return _POSTS_AT_ONCE[placement.device.split(":")[0]]
+
+
 def ranked(
-    feeds: Path, policy: Policy, interactions: Path | None, scores: Path | None, reading: Reading
+    feeds: Path,
+    policy: Policy,
+    interactions: Path | None,
+    scores: Path | None,
+    reading: Reading,
+    engine: Engine = Engine(),  # noqa: B008 - it is frozen
 ) -> Ranking:
     """The feed ranked by a policy, its own posts being the baseline of anger."""
     feed = read(feeds, interactions)
-    harms = harms_of(feed, [policy], scores, reading)
+    harms = harms_of(feed, [policy], scores, reading, engine)
     return Reranker(policy, baseline=AngerBaseline.fit(feed)).rank(feed, harms)
 
 
-def harms_of(feed: Feed, policies: list[Policy], scores: Path | None, reading: Reading) -> Harms | None:
+def harms_of(
+    feed: Feed,
+    policies: list[Policy],
+    scores: Path | None,
+    reading: Reading,
+    engine: Engine = Engine(),  # noqa: B008 - it is frozen
+) -> Harms | None:
     """Scores from a file, or made now where a policy reads any."""
     if scores is not None:
         from reranker.results import read_harms
@@ -209,12 +223,28 @@ def harms_of(feed: Feed, policies: list[Policy], scores: Path | None, reading: R
         return read_harms(feed, scores)
     if not any(policy.used_labels() for policy in policies):
         return None
-    return score_feed(feed, reading)
+    return score_feed(feed, reading, engine)
 
 
-def score_feed(feed: Feed, reading: Reading) -> Harms | None:
-    """Scores by a model and ratings, with a progress bar; None where neither is named or nothing is there."""
-    if feed.n == 0:
+def score_feed(feed: Feed, reading: Reading, engine: Engine = Engine()) -> Harms | None:  # noqa: B008 - frozen
+    """Scores by a model and ratings, with a progress bar; None where neither is named or nothing is there.
+
+    The bytes are the same on every engine, as the texts are cut into chunks in the same way.
+    """
+    if feed.n == 0 or not reading.reads_anything:
         return None
-    with told(), progress("reading texts", len(set(feed.text.values))) as advance:
-        return Reranker(load_policy("uniform"), reading.scorer(advance)).score(feed)
+    with (
+        told(),
+        engine.session() as session,
+        progress("reading texts", len(set(feed.text.values))) as advance,
+    ):
+        if session is None:
+            placement, scorer = reading.placement(), reading.scorer()
+            assert scorer is not None  # as it reads something
+            score_chunks = one_by_one(scorer)
+        else:
+            from reranker.ray_scoring import placement_on, scoring_on
+
+            placement = placement_on(session, reading)
+            score_chunks = scoring_on(session, reading, placement)
+        return score_harms(feed, in_chunks(score_chunks, posts_at_once(placement), advance))

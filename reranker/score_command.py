@@ -13,21 +13,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from models.cache import ScoreCache, cached
+from models.device import Placement
 from models.scores import Scorer
 from reranker.chunks import ScoreChunks, in_chunks, one_by_one
+from reranker.engine import Engine, with_engine
 from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
     InteractionsOption,
-    ModelOption,
     OutputOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
     Reading,
-    SpeedOption,
     check_output,
+    posts_at_once,
     read,
     told,
+    with_reading,
 )
 from reranker.pipeline import score_harms
 from reranker.policy import PolicyError
@@ -49,49 +47,59 @@ CacheOption = Annotated[
 ]
 
 WorkersOption = Annotated[
-    int, typer.Option("--workers", help="Processes that read texts side by side, on the CPU.")
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Processes that read texts side by side, on the CPU: 1, or with --engine ray one per core.",
+        show_default=False,
+    ),
 ]
-_POSTS_AT_ONCE = {"cpu": 512, "cuda": 16_384}  # as few as fill the device: several processes share a part
 
 
+@with_engine
+@with_reading
 def score(
     *,
     posts: PostsArgument,
     output: OutputOption,
     interactions: InteractionsOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    domains: DomainsOption = None,
-    device: DeviceOption = "auto",
     cache: CacheOption = None,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = None,
+    reading: Reading,
+    engine: Engine,
 ) -> None:
     """Estimate the harm of every post once, for `rank`, `compare` and `explain` to read.
 
     A run that was stopped goes on where it stood when the same command is given again. With --interactions
-    the feed and its comments are held in memory and a stopped run starts anew.
+    the feed and its comments are held in memory and a stopped run starts anew. With --engine ray every worker
+    needs POSTS and the folder of the output under the same names.
     """
     from reranker.stream import score_posts, summarise_scores  # noqa: PLC0415 - pyarrow, as every command does
 
     check_output(output, ".parquet")
-    if model == "none" and domains is None:
+    for name, given in {"--cache": cache, "--interactions": interactions}.items():
+        if not engine.is_local and given is not None:
+            raise PolicyError(f"{name}: expected --engine local beside it, got --engine {engine.name}")
+    if not reading.reads_anything:
         raise PolicyError("score: expected --model or --domains, got neither")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its log lines would stand beside our errors
+    domains = reading.domains
     ratings = "none" if domains is None or not domains.is_file() else sha256(domains.read_bytes()).hexdigest()
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
+    if not engine.is_local:
+        _score_on(engine, workers, (posts, output), reading, ratings)
+        _print_summary(summarise_scores(output), output)
+        return
     with told():
         placement = reading.placement()
-    check_workers(workers, placement)
-    kind = placement.device.split(":")[0]
-    decided_by = {"domains": ratings, "device": kind, "precision": placement.precision}
+    n_processes = 1 if workers is None else workers
+    check_workers(n_processes, placement)
+    decided_by = _decided_by(ratings, placement)
     with ExitStack() as stack:
         if interactions is None:
             stack.enter_context(_stoppable())
         bar = stack.enter_context(_bar())
-        score_chunks = stack.enter_context(_scoring(reading, workers))
-        scorer = in_chunks(score_chunks, _POSTS_AT_ONCE[kind], bar.on_texts)
+        score_chunks = stack.enter_context(_scoring(reading, n_processes))
+        scorer = in_chunks(score_chunks, posts_at_once(placement), bar.on_texts)
         if cache is not None:
             with told():
                 kept = ScoreCache(cache)
@@ -103,6 +111,24 @@ def score(
         else:
             _score_in_memory(posts, interactions, output, scorer, bar)
     _print_summary(summarise_scores(output), output)
+
+
+def _decided_by(ratings: str, placement: Placement) -> dict[str, str]:
+    kind = placement.device.split(":")[0]
+    return {"domains": ratings, "device": kind, "precision": placement.precision}
+
+
+def _score_on(
+    engine: Engine, workers: int | None, paths: tuple[Path, Path], reading: Reading, ratings: str
+) -> None:
+    from reranker.ray_scoring import Readers, placement_on, score_posts_on  # noqa: PLC0415 - pyarrow
+
+    with _stoppable(), told(), engine.session(workers) as session, _bar() as bar:
+        assert session is not None  # an engine that is not this process
+        placement = placement_on(session, reading)
+        readers = Readers(session, reading, placement, posts_at_once(placement))
+        decided_by = _decided_by(ratings, placement)
+        score_posts_on(readers, *paths, decided_by=decided_by, on_rows=bar.on_rows)
 
 
 @contextmanager

@@ -5,17 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reranker.inputs import (
-    DeviceOption,
-    DomainsOption,
-    ModelOption,
-    PolicyOption,
-    PrevalenceOption,
-    PrevalenceSampleOption,
-    Reading,
-    SpeedOption,
-    told,
-)
+from reranker.inputs import PolicyOption, Reading, told, with_reading
 from reranker.policy import PolicyError
 
 MB = 2**20
@@ -85,18 +75,14 @@ PublisherOption = Annotated[
 ]
 
 
+@with_reading
 def serve(
     *,
+    reading: Reading,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
     policy: PolicyOption = "harm-aware",
     arm: ArmOption = None,
-    model: ModelOption = "bundled",
-    speed: SpeedOption = "default",
-    domains: DomainsOption = None,
-    prevalence: PrevalenceOption = None,
-    prevalence_sample: PrevalenceSampleOption = None,
-    device: DeviceOption = "auto",
     workers: ServersOption = 1,
     cache: CacheOption = "memory",
     api_key_file: KeyFileOption = None,
@@ -144,7 +130,6 @@ def serve(
             hostname=hostname,
             publisher=publisher,
         )
-    reading = Reading(model, domains, speed, prevalence or (), device, prevalence_sample)
     with told():
         run(Launch(settings, reading, api_key_file, workers), host, port)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from reranker.engine import Engine, with_engine
 from reranker.inputs import check_output, told
 from reranker.policy import PolicyError
 from reranker.simulate_publishers_command import publishers
@@ -15,6 +16,7 @@ simulate_app.command()(publishers)
 
 
 @simulate_app.callback()
+@with_engine
 def simulate(
     context: typer.Context,
     *,
@@ -29,6 +31,7 @@ def simulate(
     world: Annotated[
         Path | None, typer.Option("--world", help="Parameters; as eval/simulate/facebook-2018.toml.")
     ] = None,
+    engine: Engine,
 ) -> None:
     """Run two policies in simulated worlds with a known truth, where people and publishers react."""
     if context.invoked_subcommand is not None:
@@ -44,7 +47,7 @@ def simulate(
     check_output(output)
     if scenario not in SCENARIOS:
         raise PolicyError(f"--scenario: expected one of {', '.join(SCENARIOS)}, got {scenario!r}")
-    with told(), errors.status("simulating") as status:
+    with told(), engine.session() as session, errors.status("simulating") as status:
         found = run(
             load_parameters(DEFAULT if world is None else world),
             SCENARIOS[scenario],
@@ -52,6 +55,7 @@ def simulate(
             n_users=users,
             seeds=range(seed, seed + seeds),
             on_done=lambda what: status.update(f"simulating: {what}"),
+            session=session,
         )
         files = write_simulation(found, render_page(found), output)
     for _, sentence in sentences(found):

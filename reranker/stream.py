@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.scores import READING_VERSION, Content, Scorer
+from models.scores import READING_VERSION, Content, HarmScores, Scorer
 from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.posts import PostBlock, digest_of, read_posts
 from reranker.results import harms_to_arrow
@@ -72,25 +72,89 @@ def score_posts(
         FeedError: the posts cannot be read, or the parts are of a run on other posts, with another model or
             with other options.
     """
+    nothing = scorer(Content.of_texts([]))
+    run = begin_run(posts, output, nothing, decided_by=decided_by, rows_per_part=rows_per_part)
+    done = 0
+    for i, block in enumerate(read_posts(run.posts, rows_per_part)):
+        if not run.part(i).exists():
+            on_rows(done, run.n)
+            run.write_part(i, block, scorer)
+        done += block.content.n
+    on_rows(done, run.n)
+    if done != run.n:
+        raise run.changed(str(done))
+    run.assemble()
+
+
+@dataclass(frozen=True)
+class PartedRun:
+    """A run that scores posts part by part, in whichever process.
+
+    Attributes:
+        posts: what is scored.
+        output: the file that the parts become.
+        n: the posts there were when the run began.
+        rows_per_part: of every part but the last.
+    """
+
+    posts: Path
+    output: Path
+    n: int
+    rows_per_part: int
+
+    def part(self, i: int) -> Path:
+        """The file of a part, there once it is whole."""
+        return _folder(self.output) / f"part-{i:05d}.parquet"
+
+    def missing(self) -> list[int]:
+        """The parts that are not there yet."""
+        n_parts = -(-self.n // self.rows_per_part)
+        return [i for i in range(n_parts) if not self.part(i).exists()]
+
+    def rows_of(self, i: int) -> int:
+        """The posts of a part."""
+        return min(self.rows_per_part, self.n - i * self.rows_per_part)
+
+    def write_part(self, i: int, block: PostBlock, scorer: Scorer) -> None:
+        """Scores the posts of a part and puts it in its place."""
+        with atomic(self.part(i)) as temporary:
+            # read once and removed: neither packed nor searched for repeated values
+            pq.write_table(_scored(block, scorer), temporary, compression="none", use_dictionary=False)
+
+    def changed(self, found: str) -> FeedError:
+        """What to raise where another number of posts is found."""
+        return FeedError(
+            f"{self.posts}: expected {self.n} posts as at the start, got {found}: the file was changed"
+        )
+
+    def assemble(self) -> None:
+        """All parts become the result and go."""
+        _assemble(_folder(self.output), self.output)
+
+
+def begin_run(
+    posts: str | Path,
+    output: str | Path,
+    nothing: HarmScores,
+    *,
+    decided_by: Mapping[str, str] | None = None,
+    rows_per_part: int = ROWS_PER_PART,
+) -> PartedRun:
+    """A run that was begun, or the one on these posts that was stopped, whose parts count.
+
+    `nothing` is what the scorer says of no post; all else is as for `score_posts`.
+
+    Raises:
+        FeedError: as `score_posts`.
+    """
     posts, output = Path(posts), Path(output)
-    made_of = _made_of(posts, scorer, rows_per_part) | dict(decided_by or {})
-    folder = output.with_name(f"{output.name}.parts")
+    made_of = _made_of(posts, nothing, rows_per_part) | dict(decided_by or {})
+    folder = _folder(output)
     n = _resumed(folder, made_of)
     if n is None:
         n = sum(block.content.n for block in read_posts(posts, rows_per_part))
         _begin(folder, made_of, n)
-    done = 0
-    for i, block in enumerate(read_posts(posts, rows_per_part)):
-        if not _part(folder, i).exists():
-            on_rows(done, n)
-            with atomic(_part(folder, i)) as temporary:
-                # read once and removed: neither packed nor searched for repeated values
-                pq.write_table(_scored(block, scorer), temporary, compression="none", use_dictionary=False)
-        done += block.content.n
-    on_rows(done, n)
-    if done != n:
-        raise FeedError(f"{posts}: expected {n} posts as at the start, got {done}: the file was changed")
-    _assemble(folder, output)
+    return PartedRun(posts, output, n, rows_per_part)
 
 
 def summarise_scores(path: str | Path) -> ScoreSummary:
@@ -111,13 +175,16 @@ def summarise_scores(path: str | Path) -> ScoreSummary:
         return ScoreSummary(file.metadata.num_rows, model, labels, scored, above, mean)
 
 
-def _made_of(posts: Path, scorer: Scorer, rows_per_part: int) -> dict[str, str]:
+def _folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parts")
+
+
+def _made_of(posts: Path, nothing: HarmScores, rows_per_part: int) -> dict[str, str]:
     """What decides the parts, as text by name."""
     try:
         digest = digest_of(posts)
     except FeedError as error:
         raise FeedError(f"{posts}: {error}") from None
-    nothing = scorer(Content.of_texts([]))
     return {
         "posts": digest,
         "model": nothing.model,
@@ -130,10 +197,6 @@ def _made_of(posts: Path, scorer: Scorer, rows_per_part: int) -> dict[str, str]:
 def _scored(block: PostBlock, scorer: Scorer) -> pa.Table:
     scores = scorer(block.content)
     return harms_to_arrow(block.ids, scores, np.full(scores.n, np.nan))
-
-
-def _part(folder: Path, i: int) -> Path:
-    return folder / f"part-{i:05d}.parquet"
 
 
 def _begin(folder: Path, made_of: Mapping[str, str], n: int) -> None:

@@ -106,15 +106,15 @@ def test_of_twenty_harms_without_an_effect_few_comparisons_claim_any():
     rng = np.random.default_rng(7)
     feed = swap_feed(40)
     wrong = raw = 0
-    for _ in range(100):
+    for _ in range(60):
         change = rng.normal(0, 0.1, (20, 40))
         outcomes = [harm(feed, 0.5, 0.5 + one, f"h{i}") for i, one in enumerate(change)]
-        found = swapped(feed, outcomes, also=(), n_resamples=200)
+        found = swapped(feed, outcomes, also=(), n_resamples=50)
         rows = [found.row(f"h{i}") for i in range(20)]
         wrong += any(row.claimed in ("decreased", "increased") for row in rows)
         raw += any(row.direction in ("decreased", "increased") for row in rows)
-    assert raw >= 50  # unadjusted, some harm "changes" in most comparisons
-    assert wrong <= 12  # 5 expected; at most 12 in 99.9 of 100
+    assert raw >= 28  # unadjusted, some harm "changes" in 64%
+    assert wrong <= 9  # 3 expected; at most 9 in 99.9 of 100
 
 
 def test_page_plot_and_files_say_the_same(tmp_path):

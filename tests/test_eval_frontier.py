@@ -137,6 +137,29 @@ def test_a_harm_that_rises_while_the_index_falls_is_named(found):
     assert not any("although" in one.text for one in sentences(found))
 
 
+def test_a_harm_that_is_not_shown_at_all_is_no_promise(found):
+    figures = dict(found.recommended.held_out) | {"harm": Figure(-1.0, -1.0, -1.0, 0.0)}
+    gone = replace(found, recommended=replace(found.recommended, held_out=figures))
+    told = [one.text for one in sentences(gone) if "shown none of it: harm" in one.text]
+    assert len(told) == 1
+    assert "no promise" in told[0]
+    assert not any("shown none of it" in one.text for one in sentences(found))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--max-loss", "activity=0.1", "--max-loss", "activity=0.2"), "--max-loss: expected each name once"),
+        (("--harm", "harm", "--harm", "harm=2"), "--harm: expected each name once, got harm twice"),
+    ],
+)
+def test_a_name_that_is_stated_twice_is_refused(tmp_path, options, message):
+    result = run(tmp_path, *options)
+    assert isinstance(result.exception, FeedError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_front_is_what_nothing_else_beats_on_both():
     rng = np.random.default_rng(0)
     harm, activity = rng.integers(0, 6, 60) / 10, rng.integers(0, 6, 60) / 10

@@ -9,7 +9,9 @@ import typer
 from typer.testing import CliRunner
 
 from eval.borderline import borderline_curve
+from eval.clustered import Estimate
 from eval.incentives import Materials, diagnose
+from eval.incentives_figures import MOST_ROWS, interval_plot
 from eval.incentives_log import viewed_rows
 from eval.incentives_posts import comment_acts, posts_of, reaction_acts
 from eval.incentives_report import incentives_json, write_incentives
@@ -279,6 +281,15 @@ def test_the_command_writes_both_files_and_prints_what_it_found(app, tmp_path, l
         "incentives.html",
         "incentives.json",
     ]
+
+
+def test_an_interval_that_leaves_the_picture_ends_in_an_arrow_and_left_out_rows_are_counted():
+    near, far = (Estimate(1.2, 0.05, 1.1, end, 0.95, 9, 9) for end in (1.3, 9.0))
+    plots = [interval_plot("x", [("a", near), ("b", one)], reference=1.0, label="y") for one in (near, far)]
+    triangle = r'd="M \S+ \S+ \s*L \S+ \S+ \s*L \S+ \S+ \s*z'
+    assert [len(re.findall(triangle, plot)) for plot in plots] == [0, 1]
+    many = interval_plot("x", [(f"row {i}", near) for i in range(MOST_ROWS + 1)], reference=1.0, label="y")
+    assert f"first {MOST_ROWS} of {MOST_ROWS + 1}" in many
 
 
 def test_bad_options_write_nothing(app, tmp_path, lexicon):

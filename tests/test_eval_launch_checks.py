@@ -243,6 +243,15 @@ def test_alike_groups_pass_exactly_and_small_ones_are_named():
     )
 
 
+def test_a_group_that_one_browsing_model_judges_is_not_named_as_not_judged():
+    # German is the first post of one of 40 requests: 1 / 40 of the views if one is read, 1 / 65 by log2
+    feed = swap_feed(40, language=["de"] + ["en"] * 79)
+    rules = plan(groups={**GROUPS, "least_share": 0.02})
+    assert small_groups(scene(feed, ("1",)), rules) == ()
+    assert small_groups(scene(feed, ("log2",)), rules) == ("language en", "language de")
+    assert small_groups(scene(feed, ("log2", "1")), rules) == ()
+
+
 def test_an_attribute_of_few_values_is_a_group_and_one_of_many_is_refused():
     feed = swap_feed(40, attr_small=[1, 0], attr_size=list(range(80)))
     rules = plan(groups={"columns": ["small"], "margin": 0.2, "least_share": 0.05})

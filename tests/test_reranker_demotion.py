@@ -1,5 +1,6 @@
 """Demotion that works, as laws over heavy-tailed scores (W25, W26, C2, C11)."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,10 @@ SYNTHETIC = build_policy(
 )
 
 heavy = st.floats(0, 12).map(lambda power: float(round(10**power))) | st.integers(0, 400).map(float)
-unit = st.sampled_from([0.0, 0.05, 0.3, 0.55, 0.8, 1.0]) | st.floats(0, 1, width=32)
+# what a byte stands for: starts and lines of policies, numbers next to them and to 0 and 1, and all between
+LINES = np.array([0.0, 0.05, 0.3, 0.55, 0.8, 1.0], dtype=np.float32)
+NEXT = np.concatenate([np.nextafter(LINES, np.float32(side)) for side in (0, 1)])
+UNIT = np.concatenate([np.repeat(LINES, 19), NEXT, np.linspace(0, 1, 130, dtype=np.float32)])
 
 
 @st.composite
@@ -53,6 +57,10 @@ def worlds(draw: Any, most: int = 7) -> dict[str, Any]:
 
     def column(of: Any) -> list[Any]:
         return draw(st.lists(of, min_size=n, max_size=n))
+
+    def shares() -> Any:  # of each label; one draw, as thousands of floats take hypothesis seconds
+        drawn = draw(st.binary(min_size=n * len(LABELS), max_size=n * len(LABELS)))
+        return UNIT[np.frombuffer(drawn, dtype=np.uint8)].reshape(n, len(LABELS))
 
     places = [i for size in sizes for i in draw(st.permutations(range(size)))]
     return {
@@ -66,8 +74,8 @@ def worlds(draw: Any, most: int = 7) -> dict[str, Any]:
         "media": column(st.sampled_from(["text", "live_video", None])),
         "author_violations": column(st.sampled_from([0, 0, 1, 9])),
         "see_less_requests": column(st.sampled_from([0, 0, 2])),
-        "probability": np.array([column(unit) for _ in LABELS], dtype=np.float32).T.reshape(n, len(LABELS)),
-        "confidence": np.array([column(unit) for _ in LABELS], dtype=np.float32).T.reshape(n, len(LABELS)),
+        "probability": shares(),
+        "confidence": shares(),
     }
 
 
@@ -89,6 +97,9 @@ def rank(world: dict[str, Any], policy: Policy = AWARE, **changes: Any) -> Ranki
 def without_slate(policy: Policy) -> Policy:
     changes = {"author_decay": 1.0, "author_floor": 0.0}
     return policy.model_copy(update={"slate": policy.slate.model_copy(update=changes)})
+
+
+aware_with = cache(lambda *changes: load_policy("harm-aware", changes))  # read once, not per example
 
 
 POLICIES = pytest.mark.parametrize(
@@ -175,7 +186,7 @@ def test_raising_a_harm_never_moves_a_post_up(
     changes: list[str], threads: bool, world: dict[str, Any], data: Any
 ) -> None:
     """C2, W26: for every label that harm-aware reads, with author, cap, move and thread rules."""
-    policy = load_policy("harm-aware", changes)
+    policy = aware_with(*changes)
     n = len(world["like"])
     extra: dict[str, Any] = {}
     if threads:

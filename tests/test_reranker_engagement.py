@@ -1,5 +1,6 @@
 """The base score: exact like-equivalents, closeness, boosts, mixes, blends and the guard."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,13 @@ def one_request(n: int, **columns: Any) -> dict[str, Any]:
     return {"request_id": ["r"] * n, "post_id": [f"p{i}" for i in range(n)], **columns}
 
 
+policy_of = cache(lambda name, *settings_of: load_policy(name, settings_of))  # read once, not per example
+
+
 def ranked(policy: str, *settings_of: str, kind: Any = "counts", **columns: Any) -> Ranking:
     n = len(next(iter(columns.values())))
     feed = feed_from_columns(one_request(n) | columns, kind=kind)
-    return Reranker(load_policy(policy, settings_of)).rank(feed)
+    return Reranker(policy_of(policy, *settings_of)).rank(feed)
 
 
 def likes(policy: str, *settings_of: str, **columns: Any) -> float:

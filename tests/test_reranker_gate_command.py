@@ -63,15 +63,35 @@ def test_a_change_that_does_not_hold_exits_with_1_and_says_why_in_one_line(folde
     assert content["reasons"] == ["harm harm (top 1): +500.00% (+500.00% to +500.00%), beyond the margin +2%"]
 
 
+def test_harm_may_be_named_as_its_column_is(folder: Path) -> None:
+    by_column = run(folder, "--truth", "attr_harm", feeds="harmful.parquet")
+    assert by_column.output == run(folder, "--truth", "harm", feeds="harmful.parquet").output
+    assert by_column.exit_code == 1
+
+
+def test_a_plan_with_margins_of_its_own_may_let_the_shipped_guardrails_go(folder: Path) -> None:
+    (folder / "gate.toml").write_text(PLAN + "[activity]\ncomments = 0.01\n")
+    assert run(folder).exit_code == 0
+
+
+def test_a_feed_without_candidates_is_one_error(folder: Path) -> None:
+    (folder / "none.jsonl").write_text("")
+    found = run(folder, "--truth", "harm", feeds="none.jsonl")
+    assert isinstance(found.exception, FeedError)
+    assert "none.jsonl: expected candidates, got none" in str(found.exception)
+    assert not (folder / "out").exists()
+
+
 def test_another_digest_than_the_planned_one_exits_with_1(folder: Path) -> None:
     assert run(folder, "--planned", "0123").exit_code == 1
 
 
-def test_the_digest_is_printed_without_reading_a_feed(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gate(folder / "none.parquet", plan=folder / "gate.toml", digest=True)
-    assert load_plan(folder / "gate.toml").digest in capsys.readouterr().out.replace("\n", "")
+def test_the_digest_is_printed_without_reading_a_feed(folder: Path) -> None:
+    found = CliRunner().invoke(
+        app, [str(folder / "none.parquet"), "--plan", str(folder / "gate.toml"), "--digest"]
+    )
+    assert found.exit_code == 0
+    assert load_plan(folder / "gate.toml").digest in found.output.replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -111,5 +131,6 @@ def test_a_single_user_is_an_error(folder: Path) -> None:
 
 
 def test_without_a_folder_nothing_is_read(folder: Path) -> None:
-    with pytest.raises(PolicyError, match="--output: expected a folder"):
-        gate(folder / "none.parquet", plan=folder / "gate.toml")
+    found = CliRunner().invoke(app, [str(folder / "none.parquet"), "--plan", str(folder / "gate.toml")])
+    assert isinstance(found.exception, PolicyError)
+    assert "--output: expected a folder" in str(found.exception)

@@ -29,6 +29,7 @@ from tests.tiny import save_classifier
 WORDS = ["the", "a", "you", "are", "this", "that", "good", "bad", "day", "kind", "rude", "thanks", "post"]
 N, PART, CHUNK = 60, 20, 7
 CPU = Placement("cpu", "float32")
+FAST = ("--speed", "fast")  # where what is read matters little: its processes start without torch
 COMMAND = """
 import signal
 from reranker.cli import main
@@ -96,7 +97,7 @@ def test_a_run_with_a_killed_worker_is_taken_up_and_gives_the_same_bytes(
 
 @pytest.mark.skipif(n_cores() < 2, reason="needs two cores")
 def test_a_killed_worker_is_one_line_of_the_command(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def kill_both() -> None:
         while len(running := multiprocessing.active_children()) < 2:
@@ -107,7 +108,7 @@ def test_a_killed_worker_is_one_line_of_the_command(
     killer = threading.Thread(target=kill_both)
     killer.start()
     posts = write_posts(tmp_path / "posts.jsonl", N)
-    arguments = ("score", posts, "--model", tiny, "-o", tmp_path / "out.parquet")
+    arguments = ("score", posts, *FAST, "-o", tmp_path / "out.parquet")
     assert exit_code(*arguments, "--workers", 2) == 2
     killer.join()
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -121,7 +122,6 @@ def test_a_killed_worker_is_one_line_of_the_command(
     ("sent", "to_all", "code"), [(signal.SIGINT, True, 130), (signal.SIGKILL, False, -9)]
 )
 def test_a_stopped_run_leaves_no_process_and_does_not_go_on_elsewhere(
-    tiny: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     sent: signal.Signals,
@@ -129,7 +129,7 @@ def test_a_stopped_run_leaves_no_process_and_does_not_go_on_elsewhere(
     code: int,
 ) -> None:
     posts, output = write_posts(tmp_path / "posts.jsonl", 20_000), tmp_path / "out.parquet"
-    arguments = ["score", str(posts), "--model", str(tiny), "-o", str(output)]
+    arguments = ["score", str(posts), *FAST, "-o", str(output)]
     with subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments, "--workers", "2"],
         cwd=Path.cwd(),

@@ -80,7 +80,11 @@ def feeds(draw):
     return feed_from_columns(columns, kind=kind)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=50,
+)
 @given(feeds())
 def test_a_feed_that_is_written_reads_back_the_same(tmp_path, feed):
     same(feed, feed_from_arrow(feed_to_arrow(feed)))

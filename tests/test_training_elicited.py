@@ -215,3 +215,13 @@ def test_the_command_fits_and_applies(
     )
     main()
     assert capsys.readouterr().out == "1 posts with a foreseen tone, 1 without any\n"
+
+
+@pytest.mark.parametrize("command", [["fit", "threads.parquet"], ["apply", "model.json", "scores.parquet"]])
+def test_a_directory_in_the_place_of_the_result_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["elicited", *command, "-o", str(tmp_path)])
+    with pytest.raises(FeedError, match="expected a file or nothing of that name, got a directory"):
+        main()
+    assert not list(tmp_path.iterdir())

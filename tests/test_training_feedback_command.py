@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from reranker.columns import FeedError
 from reranker.fit_feedback_command import feedback
 from reranker.presets import load_policy
 from training.feedback_synthetic import feedback_to_arrow, synthetic_feedback, usual_design
@@ -90,3 +91,13 @@ def test_an_experiment_that_identifies_nothing_leaves_nothing_behind(tmp_path):
     result = run(path, "-o", folder / "fitted.toml")
     assert "weights: expected at least one that the data identify, got none" in str(result.exception)
     assert list(folder.iterdir()) == []
+
+
+def test_a_design_that_cannot_tell_any_weight_is_told_with_its_file(tmp_path):
+    path = tmp_path / "few.parquet"
+    made = synthetic_feedback(usual_design("linear", 20), np.random.default_rng(1))
+    pq.write_table(feedback_to_arrow(made), path)
+    result = run(path, "-o", tmp_path / "fitted.toml")
+    assert isinstance(result.exception, FeedError)
+    assert str(result.exception).startswith(f"{path}: author: expected at least 50 authors, got 20")
+    assert list(tmp_path.iterdir()) == [path]

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from reranker.columns import FeedError
 from training.command import run_command
 from training.elicited_files import foresee_comments, read_threads, write_elicited
 from training.elicited_model import Foresight, fit_elicited, foresee
@@ -54,6 +55,8 @@ def main() -> None:
     for one in (fit, use):
         one.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
+    if arguments.output.is_dir():
+        raise FeedError(f"{arguments.output}: expected a file or nothing of that name, got a directory")
     if arguments.command == "fit":
         threads = read_threads(arguments.threads, arguments.scores)
         options = {"n_folds": arguments.folds, "seed": arguments.seed}

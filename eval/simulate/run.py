@@ -7,7 +7,9 @@ weeks before, the inventory's draws and every feeling of every viewer about ever
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from os import cpu_count
 
 import numpy as np
@@ -48,6 +50,7 @@ from eval.simulate.world import (
     make_users,
 )
 from reranker.columns import BoolArray, FloatArray
+from reranker.ray_session import RaySession
 
 _FEELING, CANDIDATES = 11, 12  # purposes of draws
 
@@ -234,6 +237,7 @@ def run_seeds(
     n_users: int,
     seeds: Sequence[int],
     on_done: Callable[[int], None] | None = None,
+    session: RaySession | None = None,
 ) -> tuple[tuple[WorldRun, ...], ...]:
     """The arms of one world per seed, in the order of the seeds; worlds run side by side.
 
@@ -244,15 +248,27 @@ def run_seeds(
         n_users: in each world.
         seeds: of the worlds.
         on_done: called with the number of worlds done so far.
+        session: whose workers run the worlds; None is this process.
     """
+    run = partial(_arms_of, p, tuple(formulas), weeks, n_users)
     made = []
-    with ThreadPoolExecutor(max_workers=max(1, min(len(seeds), cpu_count() or 1))) as pool:
-        runs = [pool.submit(run_arms, p, formulas, weeks=weeks, n_users=n_users, seed=seed) for seed in seeds]
-        for run in runs:
-            made.append(run.result())
+    with ExitStack() as stack:
+        if session is None:
+            threads = max(1, min(len(seeds), cpu_count() or 1))
+            runs = iter(stack.enter_context(ThreadPoolExecutor(max_workers=threads)).map(run, seeds))
+        else:
+            runs = stack.enter_context(closing(session.map(run, seeds)))
+        for one in runs:
+            made.append(one)
             if on_done is not None:
                 on_done(len(made))
     return tuple(made)
+
+
+def _arms_of(
+    p: Parameters, formulas: tuple[Formula, ...], weeks: int, n_users: int, seed: int
+) -> tuple[WorldRun, ...]:
+    return run_arms(p, formulas, weeks=weeks, n_users=n_users, seed=seed)
 
 
 def total_actions(run: WorldRun) -> FloatArray:

@@ -20,6 +20,7 @@ from eval.simulate.parameters import Parameters
 from eval.simulate.run import run_seeds
 from eval.simulate.scenarios import SCENARIOS, VARIANTS, Scenario
 from eval.simulate.targets import Target, check_targets, observe
+from reranker.ray_session import RaySession
 
 STATUS, LEVEL = "MODEL_ONLY", "L3"
 DIGITS = 9
@@ -107,6 +108,7 @@ def simulate(
     n_users: int = 2_000,
     seeds: Sequence[int] = range(8),
     on_done: Callable[[str], None] | None = None,
+    session: RaySession | None = None,
 ) -> Simulation:
     """The main scenario over all seeds, then the world's targets, other assumptions and other policies.
 
@@ -117,6 +119,7 @@ def simulate(
         n_users: in each world.
         seeds: of the worlds, at least two.
         on_done: called with what was done, in words.
+        session: whose workers run the worlds; None is this process.
 
     Raises:
         ValueError: fewer than two seeds, or sizes that do not fit the numbers.
@@ -132,6 +135,7 @@ def simulate(
         n_users=n_users,
         seeds=seeds,
         on_done=lambda done: tell(f"world {done} of {len(seeds)}"),
+        session=session,
     )
     sizes = (n_weeks, SMALL_WEEKS), (n_users, SMALL_USERS), (len(seeds), SMALL_SEEDS)
     small = dict(zip(("weeks", "n_users", "n_seeds"), map(min, *zip(*sizes, strict=True)), strict=True))
@@ -140,7 +144,7 @@ def simulate(
     compared = []
     for name, title, shows, numbers, own in (*variants, *others):
         tell(title)
-        compared.append(Comparison(name, title, shows, _compare(numbers, own, small, seeds[0])))
+        compared.append(Comparison(name, title, shows, _compare(numbers, own, small, seeds[0], session)))
     tell("targets")
     seen = observe(p, n_users=min(n_users, TARGET_USERS), seed=seeds[0])
     return Simulation(
@@ -162,13 +166,16 @@ def _quiet(_: str) -> None:
     """Tell nobody."""
 
 
-def _compare(p: Parameters, scenario: Scenario, small: Mapping[str, int], seed: int) -> dict[str, Estimate]:
+def _compare(
+    p: Parameters, scenario: Scenario, small: Mapping[str, int], seed: int, session: RaySession | None
+) -> dict[str, Estimate]:
     runs = run_seeds(
         p,
         scenario.formulas(),
         weeks=small["weeks"],
         n_users=small["n_users"],
         seeds=range(seed, seed + small["n_seeds"]),
+        session=session,
     )
     return {name: change(runs, name) for name in TABLE}
 

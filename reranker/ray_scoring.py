@@ -1,0 +1,156 @@
+"""Scores of posts by the workers of Ray, in the parts and with the bytes of the run in one process.
+
+A worker is told the number of a part alone: it reads the posts of that part itself, from a path that every
+machine sees, and puts the part in its place, so that a part is there whole or not at all, whoever is lost.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from models.device import Placement
+from models.scores import Content, HarmScores, Scorer
+from reranker.chunks import ScoreChunks, in_chunks, one_by_one
+from reranker.inputs import Reading
+from reranker.policy import PolicyError
+from reranker.posts import PostBlock, read_posts
+from reranker.ray_session import RaySession
+from reranker.stream import ROWS_PER_PART, PartedRun, begin_run
+
+
+def placement_on(session: RaySession, reading: Reading) -> Placement:
+    """Where the workers read: on GPUs where Ray reports any and --device does not say otherwise."""
+    if not session.n_gpus or reading.device == "cpu":
+        return reading.placement()
+    return next(session.map_with(partial(Reading.placement, reading), _state, [0], n_gpus=1))
+
+
+def scoring_on(session: RaySession, reading: Reading, placement: Placement) -> ScoreChunks:
+    """The chunks scored by the workers, in their order; the texts of a chunk pass through Ray."""
+    make = partial(_scorer_at, _absolute(reading), placement)
+
+    def score_chunks(chunks: Sequence[Content]) -> Iterator[tuple[int, HarmScores]]:
+        n_gpus = int(placement.device != "cpu")
+        with closing(session.map_with(make, _scores, chunks, n_gpus=n_gpus)) as found:
+            yield from enumerate(found)
+
+    return score_chunks
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Who scores.
+
+    Attributes:
+        session: whose workers see the posts and the folder of the result under the names that they have here.
+        reading: with what the texts are read.
+        placement: where, as of `placement_on`.
+        chunk: the posts that a scorer gets at once; it decides the last bits of the scores.
+    """
+
+    session: RaySession
+    reading: Reading
+    placement: Placement
+    chunk: int
+
+
+def score_posts_on(
+    readers: Readers,
+    posts: Path,
+    output: Path,
+    *,
+    decided_by: Mapping[str, str],
+    rows_per_part: int = ROWS_PER_PART,
+    on_rows: Callable[[int, int], None] = lambda _done, _of: None,
+) -> None:
+    """As `stream.score_posts`, which may take up what this was stopped in, and the other way round.
+
+    Raises:
+        FeedError: as there.
+        PolicyError: a worker has another device or precision than the run.
+        ChildProcessError: a part was lost again and again.
+    """
+    reading = readers.reading
+    here = replace(reading, device="cpu") if readers.session.n_gpus else reading
+    scorer = here.scorer()
+    assert scorer is not None  # a model or ratings are named
+    nothing = scorer(Content.of_texts([]))
+    del scorer  # the workers have their own
+    run = begin_run(posts, output, nothing, decided_by=decided_by, rows_per_part=rows_per_part)
+    missing = run.missing()
+    done = run.n - sum(map(run.rows_of, missing))
+    on_rows(done, run.n)
+    there = replace(run, posts=posts.absolute(), output=output.absolute())  # workers run in other folders
+    make = partial(_PartScorer, _absolute(reading), readers.placement, there, readers.chunk)
+    n_gpus = int(readers.placement.device != "cpu")
+    with closing(readers.session.map_with(make, _PartScorer.write, missing, n_gpus=n_gpus)) as written:
+        for n in written:
+            done += n
+            on_rows(done, run.n)
+    run.assemble()
+
+
+class _PartScorer:
+    """A loaded classifier, and where it stands in the posts; lives in a worker."""
+
+    def __init__(self, reading: Reading, placement: Placement, run: PartedRun, chunk: int) -> None:
+        scorer = _scorer_at(reading, placement)
+        self._scorer = in_chunks(one_by_one(scorer), chunk, lambda _done: None)
+        self._run = run
+        self._blocks: Iterator[PostBlock] = iter(())
+        self._next = run.n  # past all parts: the first one opens the file
+
+    def write(self, i: int) -> int:
+        """The number of posts of part i, which is there then."""
+        block = self._block(i)
+        self._run.write_part(i, block, self._scorer)
+        return block.content.n
+
+    def _block(self, i: int) -> PostBlock:
+        if i < self._next:
+            self._blocks, self._next = read_posts(self._run.posts, self._run.rows_per_part), 0
+        block = next(islice(self._blocks, i - self._next, None), None)
+        self._next = i + 1
+        is_last = (i + 1) * self._run.rows_per_part >= self._run.n
+        if (
+            block is None
+            or block.content.n != self._run.rows_of(i)
+            or (is_last and next(self._blocks, None) is not None)
+        ):
+            raise self._run.changed("another number")
+        return block
+
+
+def _scorer_at(reading: Reading, placement: Placement) -> Scorer:
+    """The scorer of a worker, which must read as the run does."""
+    found = reading.placement()
+    if found != placement:
+        raise PolicyError(
+            f"--engine ray: expected workers that read on {placement.device} in {placement.precision}, "
+            f"got one with {found.device} in {found.precision}; name one --device"
+        )
+    scorer = reading.scorer()
+    assert scorer is not None  # a model or ratings are named
+    return scorer
+
+
+def _scores(scorer: Scorer, content: Content) -> HarmScores:
+    return scorer(content)
+
+
+def _state(state: Placement, _item: int) -> Placement:
+    return state
+
+
+def _absolute(reading: Reading) -> Reading:
+    """With paths that hold in any folder."""
+    is_path = reading.model not in {"none", "bundled"} and Path(reading.model).exists()
+    return replace(
+        reading,
+        model=str(Path(reading.model).absolute()) if is_path else reading.model,
+        domains=reading.domains and reading.domains.absolute(),
+        prevalence_sample=reading.prevalence_sample and reading.prevalence_sample.absolute(),
+    )
