@@ -16,7 +16,7 @@ import numpy as np
 from eval.audit_findings import check_harms
 from eval.browsing import Status
 from eval.logged_audit import logged_audit
-from eval.logged_batches import of_batches
+from eval.logged_batches import LogFiles, of_batches
 from eval.logged_comparison import LoggedComparison, LoggedContext, LoggedSettings
 from eval.logged_exposure import exposure_rows
 from eval.logged_mixture import UNEVEN, Loggers, loggers_of, uneven, uneven_segments
@@ -35,6 +35,7 @@ from eval.overlap import Limits, Served
 from eval.support import MENDED_BY, WRONG, SupportReport, gate
 from reranker.columns import FeedError, IntArray
 from reranker.impressions import ImpressionLog
+from reranker.ray_session import RaySession
 
 
 def compare_logged(
@@ -74,7 +75,8 @@ def compare_logged(
     plan, served_by = _plan(seen, settings, context), seen.served_by
     pairs = zip((original, treatment), served_by, strict=True)
     known = next((policy for policy, serves in pairs if serves and not policy.is_logger), None)
-    model = _fitted(seen.samples, settings.seed)
+    session = batches.session if isinstance(batches, LogFiles) else None
+    model = _fitted(seen.samples, settings.seed, session)
     made_by = tuple(
         LogPolicy(LOGGER, None) if serves else policy
         for policy, serves in zip((original, treatment), served_by, strict=True)
@@ -184,14 +186,14 @@ def _plan(seen: LogScan, settings: LoggedSettings, context: LoggedContext) -> Pl
     return plan
 
 
-def _fitted(samples: Sequence[Sample] | None, seed: int) -> LogModel | None:
+def _fitted(samples: Sequence[Sample] | None, seed: int, session: RaySession | None) -> LogModel | None:
     """The response model; None without views, or without a second user to learn from."""
     if not samples:
         return None
     sample = joined(samples)
     if len(np.unique(sample.user)) < 2 or not sample.viewed.any():
         return None
-    return fit_log_model(sample, seed=seed)
+    return fit_log_model(sample, seed=seed, session=session)
 
 
 def _refuse_twice(values: RequestValues) -> None:

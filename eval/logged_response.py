@@ -7,6 +7,7 @@ order, the same to the last bit however the log is cut into batches.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from eval.browsing_fit import fit_survival
 from eval.response import FREE, N_FOLDS, ResponseModel, fit_response, fit_stops
 from reranker.columns import FloatArray, IntArray, freeze_arrays, ragged_rows
 from reranker.impressions import ImpressionLog
+from reranker.ray_session import RaySession
 
 MOST_SLOTS = 1_000_000  # that models are fitted on
 LEAST = 1e-6  # probabilities are taken to be at least this far from 0 and 1
@@ -183,8 +185,13 @@ def joined(samples: Iterable[Sample], *, most_slots: int = MOST_SLOTS) -> Sample
     return whole.take(np.argsort(whole.request, kind="stable"))
 
 
-def fit_log_model(sample: Sample, *, seed: int) -> LogModel:
+def fit_log_model(sample: Sample, *, seed: int, session: RaySession | None = None) -> LogModel:
     """Models of reading on and of every action.
+
+    Args:
+        sample: what they are fitted on.
+        seed: of the folds.
+        session: whose workers fit the models of the actions, one each at a time; None is this process.
 
     Raises:
         ValueError: fewer than 2 users.
@@ -195,16 +202,6 @@ def fit_log_model(sample: Sample, *, seed: int) -> LogModel:
     folds = min(N_FOLDS, len(np.unique(sample.user)))
     seen = np.flatnonzero(sample.viewed)
     user, x = np.repeat(sample.user, sample.length)[seen], sample.features[seen]
-
-    def action(values: FloatArray) -> FoldedLogistic:
-        done = values[seen] > 0
-        amount = float(values[seen][done].mean()) if done.any() else 1.0
-        try:
-            model = fit_response(x, done, user, n_folds=folds, seed=seed)
-        except ValueError:  # too rare: nothing can be learned of it without the user's own
-            return _never(x.shape[1])
-        return _folded(model, x, 0, amount)
-
     try:
         stops = fit_stops(sample.features, offsets, depth, sample.user, seed=seed)
         stop = _folded(stops, x, FREE)
@@ -212,7 +209,21 @@ def fit_log_model(sample: Sample, *, seed: int) -> LogModel:
         stop = _never(x.shape[1])
     read = np.flatnonzero(depth > 0)
     theta = fit_survival(depth[read], sample.length[read], sample.user[read]).examination
-    return LogModel(stop, {name: action(values) for name, values in sample.actions.items()}, _whole(theta))
+    fit = partial(_fit_action, x, user, folds, seed)
+    done = (values[seen] for values in sample.actions.values())
+    fitted = map(fit, done) if session is None else session.map(fit, done)
+    return LogModel(stop, dict(zip(sample.actions, fitted, strict=True)), _whole(theta))
+
+
+def _fit_action(x: FloatArray, user: IntArray, folds: int, seed: int, values: FloatArray) -> FoldedLogistic:
+    """The model of an action (m,) on slots that were looked at, with features (m, d)."""
+    done = values > 0
+    amount = float(values[done].mean()) if done.any() else 1.0
+    try:
+        model = fit_response(x, done, user, n_folds=folds, seed=seed)
+    except ValueError:  # too rare: nothing can be learned of it without the user's own
+        return _never(x.shape[1])
+    return _folded(model, x, 0, amount)
 
 
 def position_examiner(log: ImpressionLog, theta: FloatArray) -> Callable[[IntArray], FloatArray]:

@@ -8,12 +8,10 @@ A log written with `values="uint8"` is evaluated by its codes, without being unp
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from eval.hashing import user_keys
 from eval.slates import PackedRequests
@@ -21,7 +19,8 @@ from eval.stream import Partition
 from reranker.columns import FeedError, FloatArray, IntArray
 from reranker.impression_files import log_files, packed_numbers
 from reranker.impression_layout import LogColumn, LogLayout, read_layout
-from reranker.tables import first_line
+from reranker.location import Location, Where
+from reranker.storage import parquet, stat, unreadable
 
 Segment = tuple[str, tuple[str, ...]]
 
@@ -40,16 +39,14 @@ class Taken:
     multiplier: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
-def packed_partitions(
-    paths: Iterable[str | Path], taken: Taken | None = None
-) -> list[Partition[PackedRequests]]:
+def packed_partitions(paths: Iterable[Where], taken: Taken | None = None) -> list[Partition[PackedRequests]]:
     """The row groups of logs of `reranker.impression_files`, each read when it is asked for.
 
     Only the columns that are needed are read, and slates and propensities are not checked; `reranker audit
     validate` does that.
 
     Args:
-        paths: .parquet files, or directories of such.
+        paths: .parquet files, or directories of such; or URLs of either, which whoever loads opens itself.
         taken: see `Taken`.
 
     Raises:
@@ -57,7 +54,7 @@ def packed_partitions(
             or harms than the first, or in another order.
     """
     taken, made = taken or Taken(), list[Partition[PackedRequests]]()
-    first: tuple[Path, tuple[str, ...]] | None = None
+    first: tuple[Location, tuple[str, ...]] | None = None
     for path in (file for one in paths for file in log_files(one)):
         layout = read_layout(path)
         columns = {column.name: column for column in _columns(layout, taken, path)}
@@ -65,8 +62,9 @@ def packed_partitions(
         if tuple(columns) != first[1]:
             expected, got = (", ".join(names) for names in (first[1], columns))
             raise FeedError(f"{path}: expected {expected} as in {first[0]}, got {got}")
-        stamp = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
-        with closing(pq.ParquetFile(path)) as file:
+        found = stat(path)
+        stamp = f"{found.size}-{found.mtime_ns}"
+        with closing(parquet(path)) as file:
             made += [
                 Partition(f"{path.name}:{i}", _Load(path.absolute(), i, columns, taken), stamp)
                 for i in range(file.num_row_groups)
@@ -74,7 +72,7 @@ def packed_partitions(
     return made
 
 
-def _columns(layout: LogLayout, taken: Taken, path: Path) -> list[LogColumn]:
+def _columns(layout: LogLayout, taken: Taken, path: Location) -> list[LogColumn]:
     wanted = {("segments", taken.segment[0])} if taken.segment else set()
     wanted |= {("groups", name) for name in taken.multiplier}
     kept = [
@@ -92,16 +90,15 @@ def _columns(layout: LogLayout, taken: Taken, path: Path) -> list[LogColumn]:
 class _Load:
     """Reads one row group."""
 
-    def __init__(self, path: Path, group: int, columns: Mapping[str, LogColumn], taken: Taken) -> None:
+    def __init__(self, path: Location, group: int, columns: Mapping[str, LogColumn], taken: Taken) -> None:
         self._path, self._group, self._columns, self._taken = path, group, columns, taken
 
     def __call__(self) -> PackedRequests:
         try:
-            with closing(pq.ParquetFile(self._path)) as file:
+            with closing(parquet(self._path)) as file:
                 table = file.read_row_group(self._group, columns=list(self._columns), use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            got = first_line(error)
-            raise FeedError(f"{self._path}: expected a whole parquet file, got {got}") from None
+            raise unreadable(self._path, error, "a whole parquet file") from None
         try:
             return self._requests(table.combine_chunks())
         except ValueError as error:

@@ -25,6 +25,7 @@ from reranker.inputs import (
     read,
     told,
 )
+from reranker.location import Location
 from reranker.pipeline import Reranker
 from reranker.presets import load_policy
 from reranker.terminal import console, errors
@@ -34,8 +35,12 @@ _REQUESTS, _TEMPERATURE, _TRUE_USERS = 5, 0.3, 100_000  # of the example
 audit_app = typer.Typer(help="Logs of impressions, and labels by people.", no_args_is_help=True)
 
 LogsArgument = Annotated[
-    Path,
-    typer.Argument(help="A .parquet file of impressions, or a directory of such.", show_default=False),
+    Location,
+    typer.Argument(
+        parser=Location.of,
+        help="A .parquet file of impressions, or a directory of such; a path or a URL such as s3://.",
+        show_default=False,
+    ),
 ]
 
 
@@ -139,7 +144,8 @@ def compare_command(
 ) -> None:
     """What a treatment would have changed against an original; LOGS that cannot say are refused.
 
-    With --engine ray each file of LOGS is read by one worker, which needs it under the same name.
+    With --engine ray each file of LOGS is read by one worker, which needs it under the same name, and to open
+    a URL itself.
     """
     from eval.audit_labels import read_labels  # noqa: PLC0415 - the evaluation, as every command does
     from eval.logged import compare_logged  # noqa: PLC0415

@@ -1,18 +1,23 @@
 """`reranker convert`: a table with a row per candidate as the packed log that the evaluation reads."""
 
-from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
 from reranker.inputs import OutputOption, check_output
+from reranker.location import Location
 from reranker.policy import PolicyError
 from reranker.terminal import console
 
 
 def convert(
     exploded: Annotated[
-        Path, typer.Argument(help="A row per candidate: .parquet, or a directory of it.", show_default=False)
+        Location,
+        typer.Argument(
+            parser=Location.of,
+            help="A row per candidate: .parquet, or a directory of it; a path or a URL such as s3://.",
+            show_default=False,
+        ),
     ],
     *,
     output: OutputOption,

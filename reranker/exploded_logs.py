@@ -7,13 +7,11 @@ of a request must stand together, which is checked, as a request that is cut in 
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from reranker.columns import BoolArray, FeedError, IntArray, StringColumn
 from reranker.exploration import request_keys
@@ -21,6 +19,8 @@ from reranker.impression_files import log_files
 from reranker.impression_layout import KEY as PACKED
 from reranker.impression_layout import OPTIONAL, PREFIX
 from reranker.impressions import FAMILIES, PER, ImpressionLog
+from reranker.location import Location, Where
+from reranker.storage import parquet, unreadable
 from reranker.tables import Array, first_line
 
 EXPLODED_SCHEMA = 1
@@ -46,17 +46,19 @@ _KIND_OF = {
 }
 
 
-def read_exploded(path: str | Path, *, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[ImpressionLog]:
+def read_exploded(path: Where, *, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[ImpressionLog]:
     """The log that a table of candidates holds, about `rows_at_once` rows at a time.
 
     Args:
-        path: a .parquet file, or a directory of such, read as one table in the order of their names.
+        path: a .parquet file, or a directory of such, read as one table in the order of their names; or a URL
+            of either.
         rows_at_once: how many rows are held, beside a request that is longer.
 
     Raises:
         FeedError: a file is missing, cut off, of another schema or already packed; a column is missing,
             unknown or of another type; the rows of a request stand apart or disagree; positions have gaps.
     """
+    path = Location.of(path)
     keys: list[Any] = []
     waiting: pa.Table | None = None
     first = 0  # number of the first row that waits, over all files
@@ -78,11 +80,11 @@ def read_exploded(path: str | Path, *, rows_at_once: int = ROWS_AT_ONCE) -> Iter
         raise FeedError(f"{path}: expected the rows of a request together, got a request in several places")
 
 
-def _batches(files: list[Path], rows_at_once: int) -> Iterator[pa.Table]:
+def _batches(files: list[Location], rows_at_once: int) -> Iterator[pa.Table]:
     names: list[str] | None = None
     for file in files:
         try:
-            with pq.ParquetFile(file) as opened:
+            with parquet(file) as opened:
                 schema = opened.schema_arrow
                 _check_schema(schema, file)
                 if names is not None and set(schema.names) != set(names):
@@ -95,10 +97,10 @@ def _batches(files: list[Path], rows_at_once: int) -> Iterator[pa.Table]:
         except FeedError:
             raise
         except (pa.ArrowException, OSError) as error:
-            raise FeedError(f"{file}: expected a whole parquet file, got {first_line(error)}") from None
+            raise unreadable(file, error, "a whole parquet file") from None
 
 
-def _check_schema(schema: pa.Schema, file: Path) -> None:
+def _check_schema(schema: pa.Schema, file: Location) -> None:
     metadata = schema.metadata or {}
     if PACKED in metadata:
         raise FeedError(
@@ -131,7 +133,7 @@ def _field_of(name: str, where: object) -> tuple[str, str]:
     raise FeedError(f"{where}: expected columns of {known}, got {name}")
 
 
-def _typed(table: pa.Table, file: Path) -> pa.Table:
+def _typed(table: pa.Table, file: Location) -> pa.Table:
     columns: dict[str, Any] = {}
     for name in table.column_names:
         said, kind = _KIND[_KIND_OF[_field_of(name, file)[0]]]
@@ -161,7 +163,7 @@ def _is_alike(found: pa.DataType, wanted: pa.DataType) -> bool:
     return pa.types.is_boolean(found) if pa.types.is_boolean(wanted) else pa.types.is_timestamp(found)
 
 
-def _log_of(table: pa.Table, first: int, path: str | Path, keys: list[Any]) -> ImpressionLog:
+def _log_of(table: pa.Table, first: int, path: Location, keys: list[Any]) -> ImpressionLog:
     """The requests of whole rows; `first` is the number of the first row, for errors."""
     column = {name: table.column(name).combine_chunks() for name in table.column_names}
     try:

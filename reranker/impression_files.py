@@ -20,7 +20,9 @@ from reranker.columns import FeedError, IntArray, StringColumn
 from reranker.impression_codes import code_table, encode
 from reranker.impression_layout import LogColumn, LogLayout, ValueType, read_layout
 from reranker.impressions import FAMILIES, ImpressionLog, Values
-from reranker.tables import Array, first_line
+from reranker.location import Location, Where
+from reranker.storage import is_folder, parquet, parquet_files, stat, unreadable
+from reranker.tables import Array
 from reranker.writing import atomic
 
 ROWS_PER_GROUP = 65_536
@@ -72,47 +74,55 @@ def write_impressions(
             file.write_table(pa.concat_tables(group), row_group_size=1 << 30)
 
 
-def read_impressions(path: str | Path) -> Iterator[ImpressionLog]:
+def read_impressions(path: Where, like: LogLayout | None = None) -> Iterator[ImpressionLog]:
     """The log, a row group at a time (about 64 thousand requests), each checked by its constructor.
 
     Only one group is held. float16 comes back as float32. A request that is in two groups is not seen here;
     `reranker audit validate` looks for it.
 
     Args:
-        path: a .parquet file, or a directory of such, read in the order of their names.
+        path: a .parquet file, or a directory of such, read in the order of their names; or a URL of either.
+        like: the layout whose columns every file must have; None stands for that of the first.
 
     Raises:
         FeedError: a file is missing, cut off, of another schema, or what is logged cannot be.
     """
     for file in log_files(path):
         layout = read_layout(file)
-        with pq.ParquetFile(file) as opened:
+        like = like or layout
+        check_alike(file, layout, like)
+        with parquet(file) as opened:
             for group in range(opened.num_row_groups):
                 try:
                     log = _log_of(opened.read_row_group(group, use_threads=False), layout)
                 except (pa.ArrowException, OSError) as error:
-                    got = first_line(error)
-                    raise FeedError(f"{file}: expected a whole parquet file, got {got}") from None
+                    raise unreadable(file, error, "a whole parquet file") from None
                 except FeedError as error:
                     raise FeedError(f"{file}: {error}") from None
                 yield log
 
 
-def log_files(path: str | Path) -> list[Path]:
+def log_files(path: Where) -> list[Location]:
     """The files of a log.
 
     Raises:
-        FeedError: there is none.
+        FeedError: there is none, or the storage does not tell.
     """
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
-        if not found:
-            raise FeedError(f"{path}: expected .parquet files in the directory, found none")
-        return found
-    if not path.is_file():
-        raise FeedError(f"{path}: expected a file, found none")
-    return [path]
+    where = Location.of(path)
+    return parquet_files(where) if is_folder(stat(where)) else [where]
+
+
+def check_alike(file: Location, layout: LogLayout, like: LogLayout) -> None:
+    """That a file of a log has the columns of the first; how it stores the numbers is its own matter.
+
+    Raises:
+        FeedError: it has others.
+    """
+    for family in ("optional", *FAMILIES):
+        expected, got = (sorted(getattr(one, family)) for one in (like, layout))
+        if got != expected:
+            names = [", ".join(names) or "none" for names in (expected, got)]
+            raise FeedError(f"{file}: {family}: expected {names[0]} as in the first file, got {names[1]}")
 
 
 def _pieces(

@@ -3,16 +3,15 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reranker.columns import FeedError
 from reranker.impressions import FAMILIES, PER, ImpressionLog
-from reranker.tables import first_line
+from reranker.location import Location, Where
+from reranker.storage import parquet_schema, unreadable
 
 IMPRESSION_SCHEMA = 1
 KEY = b"reranker.impressions"
@@ -136,16 +135,17 @@ class LogLayout:
         return pa.schema(found, metadata={KEY: json.dumps(said, sort_keys=True).encode()})
 
 
-def read_layout(file: str | Path) -> LogLayout:
-    """The columns that a file says it has.
+def read_layout(file: Where) -> LogLayout:
+    """The columns that a file says it has; it may be a URL of an object store.
 
     Raises:
         FeedError: it is no parquet, or no impression log of this schema, or lacks a column.
     """
+    file = Location.of(file)
     try:
-        schema = pq.read_schema(file)
+        schema = parquet_schema(file)
     except (pa.ArrowException, OSError) as error:
-        raise FeedError(f"{file}: expected parquet, got {first_line(error)}") from None
+        raise unreadable(file, error, "parquet") from None
     try:
         said = json.loads((schema.metadata or {}).get(KEY, b"null"))
     except ValueError:

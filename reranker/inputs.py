@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from reranker.chunks import in_chunks, one_by_one
 from reranker.columns import FeedError
 from reranker.engine import Engine
 from reranker.feed import Feed
+from reranker.location import Location, Where
 from reranker.option_groups import options_as
 from reranker.pipeline import Reranker, score_harms
 from reranker.policy import Policy, PolicyError
@@ -23,7 +25,12 @@ from reranker.terminal import progress
 from reranker.value import Harms
 
 FeedsArgument = Annotated[
-    Path, typer.Argument(help="Candidates: .parquet, .jsonl or .csv.", show_default=False)
+    Location,
+    typer.Argument(
+        parser=Location.of,
+        help="Candidates: .parquet, .jsonl or .csv, or a directory of .parquet; a path or a URL such as s3://.",
+        show_default=False,
+    ),
 ]
 InteractionsOption = Annotated[
     Path | None, typer.Option("--interactions", help="Single acts on the posts, such as comments with text.")
@@ -89,7 +96,7 @@ def check_output(output: Path, *suffixes: str) -> None:
         raise FeedError(f"{output}: expected its folder to exist, got none")
 
 
-def read(feeds: Path, interactions: Path | None) -> Feed:
+def read(feeds: Where, interactions: Path | None) -> Feed:
     """The feed, with single acts where a file of them is named."""
     from reranker.reading import read_feed
 
@@ -139,6 +146,19 @@ class Reading:
             return Placement("cpu", "float32")
         quiet_memory()  # before the first import of torch
         return place(self.device)
+
+    def decided_by(self, placement: Placement) -> dict[str, str]:
+        """What decides the scores beside the model's name and the texts, by name.
+
+        Raises:
+            OSError: the ratings cannot be read.
+        """
+        ratings = "none" if self.domains is None else sha256(self.domains.read_bytes()).hexdigest()
+        return {
+            "domains": ratings,
+            "device": placement.device.split(":")[0],
+            "precision": placement.precision,
+        }
 
     def _sample(self) -> list[str | None] | None:
         if self.prevalence_sample is None:
@@ -196,7 +216,7 @@ def posts_at_once(placement: Placement) -> int:
 
 
 def ranked(
-    feeds: Path,
+    feeds: Where,
     policy: Policy,
     interactions: Path | None,
     scores: Path | None,

@@ -16,7 +16,7 @@ from models.scores import Content, HarmScores, Scorer
 from reranker.chunks import ScoreChunks, in_chunks, one_by_one
 from reranker.inputs import Reading
 from reranker.policy import PolicyError
-from reranker.posts import PostBlock, read_posts
+from reranker.post_block import PostBlock
 from reranker.ray_session import RaySession
 from reranker.stream import ROWS_PER_PART, PartedRun, begin_run
 
@@ -64,8 +64,9 @@ def score_posts_on(
     *,
     decided_by: Mapping[str, str],
     rows_per_part: int = ROWS_PER_PART,
+    max_bad_rows: int = 0,
     on_rows: Callable[[int, int], None] = lambda _done, _of: None,
-) -> None:
+) -> int:
     """As `stream.score_posts`, which may take up what this was stopped in, and the other way round.
 
     Raises:
@@ -79,7 +80,14 @@ def score_posts_on(
     assert scorer is not None  # a model or ratings are named
     nothing = scorer(Content.of_texts([]))
     del scorer  # the workers have their own
-    run = begin_run(posts, output, nothing, decided_by=decided_by, rows_per_part=rows_per_part)
+    run = begin_run(
+        posts,
+        output,
+        nothing,
+        decided_by=decided_by,
+        rows_per_part=rows_per_part,
+        max_bad_rows=max_bad_rows,
+    )
     missing = run.missing()
     done = run.n - sum(map(run.rows_of, missing))
     on_rows(done, run.n)
@@ -91,6 +99,7 @@ def score_posts_on(
             done += n
             on_rows(done, run.n)
     run.assemble()
+    return run.n_bad
 
 
 class _PartScorer:
@@ -111,7 +120,7 @@ class _PartScorer:
 
     def _block(self, i: int) -> PostBlock:
         if i < self._next:
-            self._blocks, self._next = read_posts(self._run.posts, self._run.rows_per_part), 0
+            self._blocks, self._next = self._run.blocks(), 0
         block = next(islice(self._blocks, i - self._next, None), None)
         self._next = i + 1
         is_last = (i + 1) * self._run.rows_per_part >= self._run.n

@@ -6,7 +6,6 @@ count rows from 0, without a CSV's header.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from reranker.assembly import (
 from reranker.columns import BoolArray, FeedError, FloatArray, StringColumn, StringLists, closest
 from reranker.feed import Feed
 from reranker.interactions import Interactions
+from reranker.location import Location, Where
 from reranker.signals import SIGNAL_NAMES, SignalKind
 from reranker.tables import (
     Array,
@@ -70,18 +70,20 @@ class Numbers:
     null: BoolArray
 
 
-def read_feed(path: str | Path, *, interactions: Interactions | str | Path | None = None) -> Feed:
+def read_feed(path: Where, *, interactions: Interactions | Where | None = None) -> Feed:
     """The feed in a .parquet, .jsonl, .ndjson or .csv file, or in a directory of .parquet files.
 
     Args:
-        path: the file; a directory's files are joined in the order of their names.
+        path: the file, or its URL in an object store; a directory's files are joined in the order of their
+            names.
         interactions: single acts on the posts, or the file that holds them.
 
     Raises:
         FeedError: the file cannot be read, or a column or value in it is bad; the message has the file, the
             column, the row from 0, what was expected and what was found.
     """
-    acts = read_interactions(interactions) if isinstance(interactions, str | Path) else interactions
+    acts = read_interactions(interactions) if isinstance(interactions, Where) else interactions
+    path = Location.of(path)
     table = read_table(path, FEED_LAYOUT)
     try:
         return feed_from_arrow(table, acts)
@@ -89,12 +91,13 @@ def read_feed(path: str | Path, *, interactions: Interactions | str | Path | Non
         raise FeedError(f"{path}: {error}") from None
 
 
-def read_interactions(path: str | Path) -> Interactions:
+def read_interactions(path: Where) -> Interactions:
     """The single acts in a file, one row each, in the formats of `read_feed`.
 
     Raises:
         FeedError: as `read_feed`.
     """
+    path = Location.of(path)
     table = read_table(path, INTERACTION_LAYOUT)
     try:
         return interactions_from_arrow(table)
@@ -103,7 +106,7 @@ def read_interactions(path: str | Path) -> Interactions:
 
 
 def feed_from(source: Any, interactions: Any = None) -> Feed:
-    """A feed from a path, an arrow table, a pandas or polars data frame, or a `datasets.Dataset`.
+    """A feed from a path or URL, an arrow table, a pandas or polars data frame, or a `datasets.Dataset`.
 
     Interactions come in any of these forms too.
 
@@ -115,11 +118,11 @@ def feed_from(source: Any, interactions: Any = None) -> Feed:
     """
     if isinstance(source, Feed):
         return source
-    if isinstance(interactions, str | Path):
+    if isinstance(interactions, Where):
         interactions = read_interactions(interactions)
     elif interactions is not None and not isinstance(interactions, Interactions):
         interactions = interactions_from_arrow(_arrow_table(interactions))
-    if isinstance(source, str | Path):
+    if isinstance(source, Where):
         return read_feed(source, interactions=interactions)
     return feed_from_arrow(_arrow_table(source), interactions)
 

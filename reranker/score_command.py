@@ -1,10 +1,10 @@
 """`reranker score`: posts to scores, as a stream, or in memory where the tone of comments is asked for."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from models.cache import ScoreCache, cached
-from models.device import Placement
 from models.scores import Scorer
 from reranker.chunks import ScoreChunks, in_chunks, one_by_one
 from reranker.engine import Engine, with_engine
@@ -54,6 +53,14 @@ WorkersOption = Annotated[
         show_default=False,
     ),
 ]
+MaxBadRowsOption = Annotated[
+    int,
+    typer.Option(
+        "--max-bad-rows",
+        min=0,
+        help="Rows that cannot be read and may be left out; they are listed in OUT.bad-rows.jsonl.",
+    ),
+]
 
 
 @with_engine
@@ -65,6 +72,7 @@ def score(
     interactions: InteractionsOption = None,
     cache: CacheOption = None,
     workers: WorkersOption = None,
+    max_bad_rows: MaxBadRowsOption = 0,
     reading: Reading,
     engine: Engine,
 ) -> None:
@@ -74,61 +82,82 @@ def score(
     the feed and its comments are held in memory and a stopped run starts anew. With --engine ray every worker
     needs POSTS and the folder of the output under the same names.
     """
-    from reranker.stream import score_posts, summarise_scores  # noqa: PLC0415 - pyarrow, as every command does
+    from reranker.stream import summarise_scores  # noqa: PLC0415 - pyarrow, as every command does
 
     check_output(output, ".parquet")
     for name, given in {"--cache": cache, "--interactions": interactions}.items():
         if not engine.is_local and given is not None:
             raise PolicyError(f"{name}: expected --engine local beside it, got --engine {engine.name}")
+    if interactions is not None and max_bad_rows:
+        raise PolicyError("--max-bad-rows: expected no --interactions beside it, got both")
     if not reading.reads_anything:
         raise PolicyError("score: expected --model or --domains, got neither")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its log lines would stand beside our errors
-    domains = reading.domains
-    ratings = "none" if domains is None or not domains.is_file() else sha256(domains.read_bytes()).hexdigest()
-    if not engine.is_local:
-        _score_on(engine, workers, (posts, output), reading, ratings)
-        _print_summary(summarise_scores(output), output)
-        return
+    job = _Job(posts, output, reading, workers, max_bad_rows)
+    n_bad = _score_here(job, interactions, cache) if engine.is_local else _score_on(engine, job)
+    _print_summary(summarise_scores(output), output, n_bad)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is scored, and with what."""
+
+    posts: Path
+    output: Path
+    reading: Reading
+    workers: int | None
+    max_bad_rows: int
+
+
+def _score_here(job: _Job, interactions: Path | None, cache: Path | None) -> int:
+    """Scores in this process and those that it starts; the number of rows that were left out."""
+    from reranker.stream import score_posts  # noqa: PLC0415 - pyarrow
+
     with told():
-        placement = reading.placement()
-    n_processes = 1 if workers is None else workers
+        placement = job.reading.placement()
+    n_processes = 1 if job.workers is None else job.workers
     check_workers(n_processes, placement)
-    decided_by = _decided_by(ratings, placement)
     with ExitStack() as stack:
         if interactions is None:
             stack.enter_context(_stoppable())
         bar = stack.enter_context(_bar())
-        score_chunks = stack.enter_context(_scoring(reading, n_processes))
+        score_chunks = stack.enter_context(_scoring(job.reading, n_processes))
         scorer = in_chunks(score_chunks, posts_at_once(placement), bar.on_texts)
         if cache is not None:
             with told():
                 kept = ScoreCache(cache)
             stack.callback(kept.close)
-            scorer = cached(scorer, kept, decided_by=ratings)
-        if interactions is None:
-            with told():
-                score_posts(posts, output, scorer, decided_by=decided_by, on_rows=bar.on_rows)
-        else:
-            _score_in_memory(posts, interactions, output, scorer, bar)
-    _print_summary(summarise_scores(output), output)
+            scorer = cached(scorer, kept, decided_by=json.dumps(job.reading.decided_by(placement)))
+        if interactions is not None:
+            _score_in_memory(job.posts, interactions, job.output, scorer, bar)
+            return 0
+        with told():
+            return score_posts(
+                job.posts,
+                job.output,
+                scorer,
+                decided_by=job.reading.decided_by(placement),
+                max_bad_rows=job.max_bad_rows,
+                on_rows=bar.on_rows,
+            )
 
 
-def _decided_by(ratings: str, placement: Placement) -> dict[str, str]:
-    kind = placement.device.split(":")[0]
-    return {"domains": ratings, "device": kind, "precision": placement.precision}
-
-
-def _score_on(
-    engine: Engine, workers: int | None, paths: tuple[Path, Path], reading: Reading, ratings: str
-) -> None:
+def _score_on(engine: Engine, job: _Job) -> int:
+    """Scores on the workers of an engine; the number of rows that were left out."""
     from reranker.ray_scoring import Readers, placement_on, score_posts_on  # noqa: PLC0415 - pyarrow
 
-    with _stoppable(), told(), engine.session(workers) as session, _bar() as bar:
+    with _stoppable(), told(), engine.session(job.workers) as session, _bar() as bar:
         assert session is not None  # an engine that is not this process
-        placement = placement_on(session, reading)
-        readers = Readers(session, reading, placement, posts_at_once(placement))
-        decided_by = _decided_by(ratings, placement)
-        score_posts_on(readers, *paths, decided_by=decided_by, on_rows=bar.on_rows)
+        placement = placement_on(session, job.reading)
+        readers = Readers(session, job.reading, placement, posts_at_once(placement))
+        return score_posts_on(
+            readers,
+            job.posts,
+            job.output,
+            decided_by=job.reading.decided_by(placement),
+            max_bad_rows=job.max_bad_rows,
+            on_rows=bar.on_rows,
+        )
 
 
 @contextmanager
@@ -153,12 +182,14 @@ def _scoring(reading: Reading, n_processes: int) -> Iterator[ScoreChunks]:
 
 
 def _score_in_memory(posts: Path, interactions: Path, output: Path, scorer: Scorer, bar: "_Bar") -> None:
+    from reranker.bad_rows import bad_rows_beside  # noqa: PLC0415 - as above
     from reranker.results import write_harms  # noqa: PLC0415 - as above
 
     feed = read(posts, interactions)
     bar.on_rows(0, len(set(feed.text.values)))
     with told():
         write_harms(feed, score_harms(feed, scorer), output)
+    bad_rows_beside(output).unlink(missing_ok=True)  # of an earlier result
 
 
 @dataclass
@@ -188,7 +219,9 @@ def _bar() -> Iterator[_Bar]:
         yield _Bar(progress)
 
 
-def _print_summary(found: "ScoreSummary", output: Path) -> None:
+def _print_summary(found: "ScoreSummary", output: Path, n_bad: int) -> None:
+    from reranker.bad_rows import bad_rows_beside  # noqa: PLC0415 - as above
+
     table = Table("label", "scored", "mean", "above 0.5", title=f"{found.n} posts read by {found.model}")
     for j, label in enumerate(found.labels):
         if found.n_scored[j]:
@@ -196,3 +229,5 @@ def _print_summary(found: "ScoreSummary", output: Path) -> None:
         else:
             table.add_row(label, "0", "-", "-")
     console.print(table, f"written: {output}")
+    if n_bad:
+        console.print(f"rows left out: {n_bad}, listed in {bad_rows_beside(output)}", soft_wrap=True)

@@ -6,7 +6,7 @@ part is scored on its own, a resumed run gives the bytes that an uninterrupted o
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.scores import READING_VERSION, Content, HarmScores, Scorer
+from reranker.bad_rows import BadRows, bad_rows_beside
 from reranker.columns import FeedError, FloatArray, IntArray
-from reranker.posts import PostBlock, digest_of, read_posts
+from reranker.post_block import PostBlock
+from reranker.posts import digest_of, read_posts
 from reranker.results import harms_to_arrow
 from reranker.tables import first_line
 from reranker.writing import atomic
@@ -53,12 +55,14 @@ def score_posts(
     *,
     decided_by: Mapping[str, str] | None = None,
     rows_per_part: int = ROWS_PER_PART,
+    max_bad_rows: int = 0,
     on_rows: Callable[[int, int], None] = lambda _done, _of: None,
-) -> None:
+) -> int:
     """Scores every post of a file, in the columns of `results.harms_to_arrow`, one row per post in its order.
 
     All posts are read once before the first is scored, so that a bad row is told at once and not after
-    hours. Parts lie in the folder OUTPUT.parts until the result is there.
+    hours. Parts lie in the folder OUTPUT.parts until the result is there. Bad rows that are left out are
+    listed in OUTPUT.bad-rows.jsonl before the first post is scored.
 
     Args:
         posts: a file that `read_posts` reads.
@@ -66,16 +70,27 @@ def score_posts(
         scorer: asked once for no post, to learn its name and labels, then for a part at a time.
         decided_by: what decides the scores beside the posts and the model's name, by name.
         rows_per_part: what is scored at once, held in memory, and lost when the process is killed.
+        max_bad_rows: how many may be left out; with 0 the first one ends the run.
         on_rows: called with the number of posts done, parts of an earlier run included, and of all posts.
+
+    Returns:
+        The number of bad rows that were left out.
 
     Raises:
         FeedError: the posts cannot be read, or the parts are of a run on other posts, with another model or
             with other options.
     """
     nothing = scorer(Content.of_texts([]))
-    run = begin_run(posts, output, nothing, decided_by=decided_by, rows_per_part=rows_per_part)
+    run = begin_run(
+        posts,
+        output,
+        nothing,
+        decided_by=decided_by,
+        rows_per_part=rows_per_part,
+        max_bad_rows=max_bad_rows,
+    )
     done = 0
-    for i, block in enumerate(read_posts(run.posts, rows_per_part)):
+    for i, block in enumerate(run.blocks()):
         if not run.part(i).exists():
             on_rows(done, run.n)
             run.write_part(i, block, scorer)
@@ -84,6 +99,7 @@ def score_posts(
     if done != run.n:
         raise run.changed(str(done))
     run.assemble()
+    return run.n_bad
 
 
 @dataclass(frozen=True)
@@ -93,14 +109,23 @@ class PartedRun:
     Attributes:
         posts: what is scored.
         output: the file that the parts become.
-        n: the posts there were when the run began.
+        n: the posts there were when the run began, without bad rows.
         rows_per_part: of every part but the last.
+        n_bad: the bad rows that are left out and listed beside the output.
+        max_bad_rows: how many there may be.
     """
 
     posts: Path
     output: Path
     n: int
     rows_per_part: int
+    n_bad: int = 0
+    max_bad_rows: int = 0
+
+    def blocks(self) -> Iterator[PostBlock]:
+        """The posts of every part, read anew."""
+        bad = BadRows(self.max_bad_rows) if self.max_bad_rows else None
+        return read_posts(self.posts, self.rows_per_part, bad=bad)
 
     def part(self, i: int) -> Path:
         """The file of a part, there once it is whole."""
@@ -128,8 +153,8 @@ class PartedRun:
         )
 
     def assemble(self) -> None:
-        """All parts become the result and go."""
-        _assemble(_folder(self.output), self.output)
+        """All parts become the result and go, and so does a list of bad rows of an earlier result."""
+        _assemble(_folder(self.output), self.output, has_bad=self.n_bad > 0)
 
 
 def begin_run(
@@ -139,6 +164,7 @@ def begin_run(
     *,
     decided_by: Mapping[str, str] | None = None,
     rows_per_part: int = ROWS_PER_PART,
+    max_bad_rows: int = 0,
 ) -> PartedRun:
     """A run that was begun, or the one on these posts that was stopped, whose parts count.
 
@@ -149,12 +175,19 @@ def begin_run(
     """
     posts, output = Path(posts), Path(output)
     made_of = _made_of(posts, nothing, rows_per_part) | dict(decided_by or {})
-    folder = _folder(output)
-    n = _resumed(folder, made_of)
-    if n is None:
-        n = sum(block.content.n for block in read_posts(posts, rows_per_part))
-        _begin(folder, made_of, n)
-    return PartedRun(posts, output, n, rows_per_part)
+    if max_bad_rows:
+        made_of["bad rows at most"] = str(max_bad_rows)
+    folder, beside = _folder(output), bad_rows_beside(output)
+    counted = _resumed(folder, made_of)
+    if counted is None or (counted[1] and not beside.exists()):
+        bad = BadRows(max_bad_rows)
+        blocks = read_posts(posts, rows_per_part, bad=bad if max_bad_rows else None)
+        counted = sum(block.content.n for block in blocks), len(bad.rows)
+        if bad.rows:
+            bad.write(beside)
+        _begin(folder, made_of, *counted)
+    n, n_bad = counted
+    return PartedRun(posts, output, n, rows_per_part, n_bad, max_bad_rows)
 
 
 def summarise_scores(path: str | Path) -> ScoreSummary:
@@ -199,14 +232,15 @@ def _scored(block: PostBlock, scorer: Scorer) -> pa.Table:
     return harms_to_arrow(block.ids, scores, np.full(scores.n, np.nan))
 
 
-def _begin(folder: Path, made_of: Mapping[str, str], n: int) -> None:
+def _begin(folder: Path, made_of: Mapping[str, str], n: int, n_bad: int) -> None:
+    state = {"n": n, "n_bad": n_bad, "made_of": made_of}
     folder.mkdir(exist_ok=True)
     with atomic(folder / STATE) as temporary:
-        temporary.write_text(json.dumps({"n": n, "made_of": made_of}, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
-def _resumed(folder: Path, made_of: Mapping[str, str]) -> int | None:
-    """The number of posts of the run to take up, or None: there is none."""
+def _resumed(folder: Path, made_of: Mapping[str, str]) -> tuple[int, int] | None:
+    """The numbers of posts and of bad rows of the run to take up, or None: there is none."""
     if not folder.exists():
         return None
     state = folder / STATE
@@ -219,7 +253,7 @@ def _resumed(folder: Path, made_of: Mapping[str, str]) -> int | None:
         return None
     try:
         found: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
-        n, before = int(found["n"]), dict(found["made_of"])
+        counted, before = (int(found["n"]), int(found.get("n_bad", 0))), dict(found["made_of"])
     except (ValueError, KeyError, TypeError) as error:
         raise FeedError(f"{state}: expected the state of a run, got {first_line(error)}") from None
     differ = [
@@ -232,10 +266,10 @@ def _resumed(folder: Path, made_of: Mapping[str, str]) -> int | None:
             f"{folder}: expected to resume the interrupted run, got another {', another '.join(differ)}; "
             "delete this folder to start over"
         )
-    return n
+    return counted
 
 
-def _assemble(folder: Path, output: Path) -> None:
+def _assemble(folder: Path, output: Path, *, has_bad: bool) -> None:
     """The parts as one file, a row group each; then they go, the last first, as a resumed run needs them."""
     parts = sorted(folder.glob("part-*.parquet"), key=lambda path: int(path.stem.removeprefix("part-")))
     schema = _read_part(parts[0]).schema
@@ -247,6 +281,8 @@ def _assemble(folder: Path, output: Path) -> None:
     ):
         for part in parts:
             file.write_table(_read_part(part))
+    if not has_bad:
+        bad_rows_beside(output).unlink(missing_ok=True)
     for path in (*reversed(parts), folder / STATE, *folder.glob(".*")):
         path.unlink()
     folder.rmdir()

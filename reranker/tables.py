@@ -7,7 +7,7 @@ looks like a date for one. JSON lines are read by pyarrow; where that fails a sl
 import io
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
-import pyarrow.parquet as pq
 
 from reranker.columns import FeedError
+from reranker.location import Location, Where
+from reranker.storage import is_folder, parquet, parquet_files, read_bytes, stat, stream, unreadable
 
 Array: TypeAlias = "pa.Array[Any]"
 ChunkedArray: TypeAlias = "pa.ChunkedArray[Any]"
@@ -42,23 +43,24 @@ EXPECTED = {
 }
 
 
-def read_table(path: str | Path, layout: Layout) -> pa.Table:
+def read_table(path: Where, layout: Layout) -> pa.Table:
     """The rows of a file, or of all .parquet files of a directory in the order of their names.
+
+    Either may be a URL of an object store.
 
     Columns that the layout does not name are read too, with whatever type they have.
 
     Raises:
         FeedError: the file is missing, empty, cut off, of an unknown suffix or not in its format.
     """
-    path = Path(path)
+    path = Location.of(path)
     try:
-        if path.is_dir():
+        found = stat(path)
+        if is_folder(found):
             return _read_directory(path)
-        if not path.exists():
-            raise FeedError(f"{path}: expected a file, found none")
         if path.suffix.lower() not in SUFFIXES:
             raise FeedError(f'{path}: expected one of {", ".join(SUFFIXES)}, got "{path.suffix}"')
-        if path.stat().st_size == 0:
+        if not found.size:
             if path.suffix.lower() in (".jsonl", ".ndjson"):  # no line is no row
                 required = [name for name in ("request_id", "post_id", "kind") if name in layout]
                 return pa.table({name: pa.array([], pa.string()) for name in required})
@@ -67,11 +69,11 @@ def read_table(path: str | Path, layout: Layout) -> pa.Table:
             return _read_parquet(path)
         try:
             csv = path.suffix.lower() == ".csv"
-            return _read_csv(path.read_bytes(), layout) if csv else _read_jsonl(path, layout)
+            return _read_csv(read_bytes(path), layout) if csv else _read_jsonl(path, layout)
         except FeedError as error:
             raise FeedError(f"{path}: {error}") from None
     except OSError as error:
-        raise FeedError(f"{path}: expected a readable file, got {first_line(error)}") from error
+        raise unreadable(path, error, "a readable file") from error
 
 
 def read_text(content: bytes, suffix: str, layout: Layout) -> pa.Table:
@@ -108,24 +110,23 @@ def first_failing(values: Array, convert: Callable[[Array], object]) -> int:
     return low
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Location) -> pa.Table:
     try:
-        return pq.ParquetFile(path).read()
+        with parquet(path) as file:
+            return file.read()
     except (pa.ArrowException, OSError) as error:
-        raise FeedError(
-            f"{path}: expected a whole parquet file, got one that ends or breaks early"
-        ) from error
+        raise unreadable(path, error, "a whole parquet file", "one that ends or breaks early") from error
 
 
-def _read_directory(path: Path) -> pa.Table:
-    names = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
-    if not names:
-        raise FeedError(f"{path}: expected .parquet files in the directory, found none")
-    tables = [_read_parquet(name) for name in names]
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise FeedError(f"{path}: expected files of one layout, got {first_line(error)}") from None
+def _read_directory(path: Location) -> pa.Table:
+    files, tables, schema = parquet_files(path), list[pa.Table](), pa.schema([])
+    for file in files:
+        tables.append(_read_parquet(file))
+        try:
+            schema = pa.unify_schemas([schema, tables[-1].schema], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise FeedError(f"{file}: expected files of one layout, got {first_line(error)}") from None
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _read_csv(content: bytes, layout: Layout) -> pa.Table:
@@ -171,17 +172,18 @@ def _csv_column(name: str, column: ChunkedArray, layout: Layout) -> Array:
     return text
 
 
-def _read_jsonl(source: Path | io.BytesIO, layout: Layout) -> pa.Table:
+def _read_jsonl(source: Location | io.BytesIO, layout: Layout) -> pa.Table:
     schema = pa.schema([(name, JSON_TYPES[kind]) for name, kind in layout.items() if kind in JSON_TYPES])
     try:
-        table = pa.json.read_json(
-            source,
-            read_options=pa.json.ReadOptions(block_size=BLOCK_BYTES),
-            parse_options=pa.json.ParseOptions(explicit_schema=schema),
-        )
+        with nullcontext(source) if isinstance(source, io.BytesIO) else stream(source) as opened:
+            table = pa.json.read_json(
+                opened,
+                read_options=pa.json.ReadOptions(block_size=BLOCK_BYTES),
+                parse_options=pa.json.ParseOptions(explicit_schema=schema),
+            )
         names = list(table.column_names)
     except (pa.ArrowException, UnicodeDecodeError):
-        content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+        content = read_bytes(source) if isinstance(source, Location) else source.getvalue()
         return _read_jsonl_slowly(content, layout)
     # a column of the schema that no row has comes back as nulls
     return table.select([name for name in names if table.column(name).null_count < len(table)])

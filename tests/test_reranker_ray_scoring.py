@@ -12,10 +12,12 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.device import Placement, n_cores
+from reranker.bad_rows import bad_rows_beside
 from reranker.chunks import in_chunks, one_by_one
 from reranker.cli import main
 from reranker.columns import FeedError
@@ -223,6 +225,28 @@ def test_a_bad_row_is_told_with_file_and_place_as_in_one_process(
         score_here(posts, tmp_path / "out.parquet")
     assert str(there.value) == str(here.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_bad_rows_up_to_a_limit_are_left_out_and_listed_as_in_one_process(
+    readers: Readers, tmp_path: Path
+) -> None:
+    posts = write_posts(tmp_path / "posts.jsonl", N)
+    lines = posts.read_bytes().splitlines(keepends=True)
+    lines[::30] = [b'{"post_id": "bad", "text": "\xff"}\n' for _ in lines[::30]]
+    posts.write_bytes(b"".join(lines))
+    scorer = FAST.scorer()
+    assert scorer is not None
+    chunked = in_chunks(one_by_one(scorer), CHUNK, lambda _done: None)
+    options: dict[str, Any] = {"decided_by": LOCAL, "rows_per_part": PART, "max_bad_rows": 4}
+    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
+    assert score_posts(posts, here, chunked, **options) == 4
+    assert score_posts_on(readers, posts, there, **options) == 4
+    assert there.read_bytes() == here.read_bytes()
+    assert bad_rows_beside(there).read_bytes() == bad_rows_beside(here).read_bytes()
+    kept = tmp_path / "kept.parquet"
+    with pytest.raises(FeedError, match=r"expected at most 3 bad rows, got more; the first is line 1 of"):
+        score_posts_on(readers, posts, kept, **(options | {"max_bad_rows": 3}))
+    assert not list(tmp_path.glob("kept*"))
 
 
 @pytest.mark.parametrize("n_kept", [50, 100])

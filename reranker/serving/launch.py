@@ -4,12 +4,12 @@ With several workers each process reads it from an environment variable, as JSON
 process reads them from their file or from `RERANKER_API_KEYS`.
 """
 
+import json
 import logging
 import os
 import sys
 import tempfile
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import uvicorn
@@ -59,7 +59,8 @@ class Launch:
         """
         settings = replace(self.settings, api_keys=read_keys(self.key_file))
         scorer, stand_in = self.reading.scorer(), self._stand_in()
-        return create_app(settings, scorer, decided_by=self._ratings(), stand_in=stand_in)
+        decided_by = json.dumps(self.reading.decided_by(self.reading.placement()))
+        return create_app(settings, scorer, decided_by=decided_by, stand_in=stand_in)
 
     def _stand_in(self) -> Scorer | None:
         """The fast bundled model beside the default one, with the stated shares of the labels it serves."""
@@ -69,10 +70,6 @@ class Launch:
         shares = tuple(entry for entry in self.reading.prevalence if entry.partition("=")[0] in served)
         sample = self.reading.prevalence_sample if shares else None
         return replace(self.reading, speed="fast", prevalence=shares, prevalence_sample=sample).scorer()
-
-    def _ratings(self) -> str:
-        domains = self.reading.domains
-        return "none" if domains is None else sha256(domains.read_bytes()).hexdigest()
 
 
 _JSON = TypeAdapter(Launch)
