@@ -11,8 +11,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,25 +80,6 @@ def share_cores(n_processes: int) -> None:
     """
     threads = str(max(1, n_cores() // n_processes))
     os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
-
-
-@contextmanager
-def one_core_free(free: bool) -> Iterator[None]:
-    """While it lasts, torch computes in this thread on one core fewer than before, but on one at least.
-
-    Args:
-        free: False changes nothing.
-    """
-    torch = sys.modules.get("torch")  # without it nothing computes on several cores
-    n = torch.get_num_threads() if torch is not None and free else 1
-    if torch is None or n == 1:
-        yield
-        return
-    torch.set_num_threads(n - 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n)
 
 
 def place(device: str = "auto") -> Placement:

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from models.artifact import Artifact, write_artifact
 from models.batches import token_batches, within_memory
 from models.calibration import Platt
-from models.device import Placement, cpu_precision, one_core_free
+from models.device import Placement, cpu_precision
 from models.encoder import MultiLabelEncoder, config_of
 from models.familiarity import fit_distance
 from models.forward import LogitModel
@@ -207,17 +207,3 @@ def test_a_batch_that_does_not_fit_is_halved_down_to_single_texts() -> None:
         ValueError, match=r"memory for one text of 11 tokens, got: CUDA out of memory.*GiB\.$"
     ):
         within_memory(forward, [[0], [0] * 11])
-
-
-def test_a_core_is_left_free_for_a_while_and_at_least_one_is_used() -> None:
-    before = torch.get_num_threads()
-    try:
-        for n, expected in ((3, 2), (1, 1)):
-            torch.set_num_threads(n)
-            with one_core_free(True):
-                assert torch.get_num_threads() == expected
-            with one_core_free(False):
-                assert torch.get_num_threads() == n
-            assert torch.get_num_threads() == n
-    finally:
-        torch.set_num_threads(before)

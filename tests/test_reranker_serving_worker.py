@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,26 +54,6 @@ def test_what_comes_during_a_pass_shares_the_next_one_and_each_gets_its_own_rows
     for i, ticket in enumerate(tickets):
         assert_own(ticket, f"a {i}", f"b {i}")
     assert [len(call) for call in scorer.calls] == [1, 40]
-
-
-def test_a_pass_for_several_requests_leaves_a_core_to_the_server() -> None:
-    seen: list[tuple[int, int]] = []
-    scorer = HashScorer(open_=False)
-
-    def score(content: Content) -> HarmScores:
-        if not seen:
-            torch.set_num_threads(4)  # of this thread alone
-        seen.append((content.n, torch.get_num_threads()))
-        return scorer(content)
-
-    worker = ScoringWorker(score, max_waiting=10)
-    first = submit(worker, "first")
-    assert scorer.entered.acquire(timeout=WAIT_S)
-    tickets = [submit(worker, "one"), submit(worker, "another")]
-    scorer.gate.set()
-    for ticket in (first, *tickets, submit(worker, "last")):
-        ticket.done.result(WAIT_S)
-    assert seen == [(1, 4), (2, 3), (1, 4)] or seen == [(1, 4), (3, 3)]  # the last may share the pass
 
 
 def test_a_text_that_comes_to_an_idle_worker_is_scored_at_once() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from models.cache import packed
-from models.device import one_core_free
 from models.scores import Content, HarmScores, Scorer
 from reranker.serving.errors import BusyError, ScorerError
 from reranker.serving.text_queue import Text, TextQueue, Ticket
@@ -172,8 +171,7 @@ class ScoringWorker:
     def _pass(self, lines: list[list[Text]]) -> None:
         """Scores texts together or, where that fails, each request's alone, so that one spoils no other."""
         began = time.monotonic()
-        with one_core_free(len(lines) > 1):  # for reading and answering all the other requests
-            works = self._score([text for line in lines for text in line], last=len(lines) == 1)
+        works = self._score([text for line in lines for text in line], last=len(lines) == 1)
         if not works and len(lines) > 1:
             works = sum(self._score(line, last=True) for line in lines) == len(lines)
         self.failing = not works
