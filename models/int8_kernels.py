@@ -45,6 +45,9 @@ _HALVINGS = 6  # exp(x) is the 64th power of exp(x / 64), whose series is short
 _LEAST = np.float32(-40)
 
 _loop = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+# Part of the loop that calls it: on its own it would be compiled once more, and a process that compiles would
+# run one of the two and a process that finds them compiled the other, with other last bits
+_part = njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 
 
 class Rows(NamedTuple):
@@ -182,7 +185,7 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
             _write_row(seen[p], rows, start + p)
 
 
-@_loop  # type: ignore[untyped-decorator]
+@_part  # type: ignore[untyped-decorator]
 def _read_row(product: Product, t: int, row: Floats) -> None:
     """Writes the numbers of row t of a product into `row`."""
     sums, scale, linear = product.sums[t], product.rows.scales[t], product.linear
@@ -195,7 +198,7 @@ def _read_row(product: Product, t: int, row: Floats) -> None:
         row[j] = whole * linear.scale[j] + linear.bias[j]
 
 
-@_loop  # type: ignore[untyped-decorator]
+@_part  # type: ignore[untyped-decorator]
 def _write_row(row: Floats, rows: Rows, t: int) -> None:
     """Writes numbers as row t, and 0 in `row` for those that are kept."""
     bits = row.view(np.int32)
@@ -211,7 +214,7 @@ def _write_row(row: Floats, rows: Rows, t: int) -> None:
         levels[j] = np.int8(np.int32(np.rint(row[j] * per)))
 
 
-@_loop  # type: ignore[untyped-decorator]
+@_part  # type: ignore[untyped-decorator]
 def _place_of_largest(bits: Integers) -> np.int32:
     """Where a number of (nearly) the largest magnitude stands."""
     top = np.int32(0)
@@ -220,7 +223,7 @@ def _place_of_largest(bits: Integers) -> np.int32:
     return top & _PLACE
 
 
-@_loop  # type: ignore[untyped-decorator]
+@_part  # type: ignore[untyped-decorator]
 def _weigh(query: Floats, keys: Floats, length: int, weights: Floats, held: Integers) -> None:
     """Writes the weights of the keys (width, length) for a query, which sum to 1, and 0 behind them."""
     weights[:] = np.float32(0)
@@ -247,7 +250,7 @@ def _weigh(query: Floats, keys: Floats, length: int, weights: Floats, held: Inte
         weights[p] = weights[p] * per if p < length else np.float32(0)
 
 
-@_loop  # type: ignore[untyped-decorator]
+@_part  # type: ignore[untyped-decorator]
 def _mix(weights: Floats, values: Floats, length: int, out: Floats) -> None:
     """Writes the weighted sum of values (length, width); behind them are weights of 0 and finite values."""
     out[:] = np.float32(0)
