@@ -17,7 +17,7 @@ test: $(VENV)/.dev check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
 
 test-cluster: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/cluster/two_nodes.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/cluster/one_node.py tests/cluster/two_nodes.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, TypeVar
 
 from models.device import n_cores
@@ -102,6 +103,8 @@ def ray_session(address: str | None = None, *, n_workers: int | None = None) -> 
             this package, or has fewer cores than workers are asked for.
     """
     _quiet()
+    if address is not None:
+        _take_token()
     try:
         import ray  # noqa: PLC0415 - of an extra
     except ImportError:
@@ -127,6 +130,13 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
     for name in ("time", "timeout"):  # a machine that is cut off is noticed
         os.environ.setdefault(f"RAY_grpc_client_keepalive_{name}_ms", "10000")
+
+
+def _take_token() -> None:
+    """As `ray start` does by itself: the token that it left for this user opens the cluster."""
+    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if given or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _start(address: str | None, n_workers: int) -> None:

@@ -1,16 +1,10 @@
 """Scores by the workers of Ray: the bytes of one process, whatever is killed and whoever goes on."""
 
 import os
-import re
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +28,6 @@ pytest.importorskip("ray", reason="needs the extra cluster")
 N, PART, CHUNK = 110, 20, 7
 LOCAL = {"device": "cpu"}
 FAST = Reading(speed="fast")  # a worker loads it in a moment, as it needs no torch
-DRIVER = """
-import sys, time
-from pathlib import Path
-from reranker.inputs import Reading
-from reranker.ray_scoring import Readers, score_posts_on
-from reranker.ray_session import ray_session
-
-def slowly(done, of):
-    time.sleep(0.5)
-
-with ray_session(n_workers=1) as session:
-    reading = Reading(speed="fast")
-    readers = Readers(session, reading, reading.placement(), {chunk})
-    paths = map(Path, sys.argv[1:])
-    score_posts_on(readers, *paths, decided_by={decided}, rows_per_part={part}, on_rows=slowly)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -174,34 +152,6 @@ def test_either_engine_takes_up_what_the_other_was_stopped_in(
     assert score_here(posts, output).read_bytes() == whole
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs the process list of Linux")
-def test_a_killed_driver_leaves_no_worker_and_whole_parts_that_count(posts: Path, tmp_path: Path) -> None:
-    output, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
-    script = DRIVER.format(chunk=CHUNK, part=PART, decided=LOCAL)
-    with subprocess.Popen(
-        [sys.executable, "-c", script, posts, output], cwd=Path.cwd(), stdout=subprocess.DEVNULL
-    ) as driver:
-        deadline = time.monotonic() + 300
-        while not (parts / "part-00001.parquet").exists():
-            assert driver.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        below = actors(driver.pid)
-        driver.send_signal(signal.SIGKILL)
-    assert below
-    while any(Path(f"/proc/{pid}").exists() for pid in below):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert not output.exists()
-    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*")}
-    assert len(kept) >= 2
-    with pytest.raises(StopError):  # before anything is scored: the parts are those of the killed run
-        score_here(posts, output, stop)
-    assert {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*")}.items() >= kept.items()
-    whole = score_here(posts, tmp_path / "whole.parquet").read_bytes()
-    assert score_here(posts, output).read_bytes() == whole
-
-
 @pytest.mark.parametrize(
     ("row", "told"),
     [
@@ -272,56 +222,6 @@ def test_workers_that_read_in_another_precision_are_refused(
         PolicyError, match=f"expected workers that read on cpu in {other}, got one with cpu in"
     ):
         score_there(replace(readers, placement=Placement("cpu", other)), posts, tmp_path / "out.parquet")
-
-
-def run_command(*arguments: object) -> tuple[int, str]:
-    """In a process of its own, which may join another Ray than this one's."""
-    command = [sys.executable, "-c", "from reranker.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(command, cwd=Path.cwd(), capture_output=True, text=True, timeout=300, check=False)
-    return done.returncode, done.stderr.strip()
-
-
-def test_a_cluster_is_joined_by_its_address_unless_its_workers_have_another_version(
-    posts: Path, tmp_path: Path
-) -> None:
-    shadow = tmp_path / "shadow"
-    about = shadow / "harm_aware_reranker-9.9.9.dist-info" / "METADATA"
-    about.parent.mkdir(parents=True)
-    about.write_text("Metadata-Version: 2.1\nName: harm-aware-reranker\nVersion: 9.9.9\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ray = Path(sys.executable).with_name("ray")
-    options = [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
-    environment = os.environ | {
-        "PYTHONPATH": str(shadow),
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    ours = re.escape(version("harm-aware-reranker"))
-    arguments = ("score", posts, "--speed", "fast", "-o", tmp_path / "there.parquet")
-    cluster = ("--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", 1)
-    with subprocess.Popen(
-        [ray, "start", "--head", "--block", "--object-store-memory=100000000", *options],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as head:
-        try:
-            assert head.stdout is not None
-            assert any("Ray runtime started" in line for line in head.stdout)
-            code, said = run_command(*arguments, *cluster)
-            expected = rf"expected harm-aware-reranker {ours} on [\d.]+ as here, got 9.9.9"
-            assert code == 2
-            assert re.fullmatch(rf"reranker: 127.0.0.1:{port}: {expected}", said)
-            assert not (tmp_path / "there.parquet.parts").exists()
-            about.unlink()
-            about.parent.rmdir()
-            assert run_command(*arguments, *cluster) == (0, "")
-        finally:
-            head.terminate()
-    assert run_command(*arguments[:-1], tmp_path / "here.parquet")[0] == 0
-    assert (tmp_path / "there.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
 
 
 def test_threads_are_shared_among_the_workers(session: RaySession) -> None:
