@@ -41,29 +41,43 @@ def runs_of(lengths: Sequence[int]) -> list[Run]:
     return runs
 
 
+class Embeddings:
+    """What the layers of a BERT begin with: each token's word and place, normalised."""
+
+    def __init__(self, model: MultiLabelEncoder) -> None:
+        """Takes the weights of a model of a config that `is_packable`, as they are."""
+        own: Any = model.encoder.embeddings
+        self._words = own.word_embeddings.weight
+        self._positions = own.position_embeddings.weight + own.token_type_embeddings.weight[0]
+        self._norm = own.LayerNorm
+        self.device: torch.device = self._words.device
+
+    def __call__(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Hidden states (T, hidden) of token ids (T,) at places (T,) of their texts."""
+        hidden: Tensor = self._norm(self._words[tokens] + self._positions[places])
+        return hidden
+
+
 class PackedBert:
     """The weights of a BERT and its head, and the forward pass over packed texts."""
 
     def __init__(self, model: MultiLabelEncoder) -> None:
         """Takes a loaded model of a config that `is_packable`, on its device and in its precision."""
         encoder: Any = model.encoder
-        embeddings = encoder.embeddings
-        self._words = embeddings.word_embeddings.weight
-        self._positions = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
-        self._norm = embeddings.LayerNorm
+        self._embeddings = Embeddings(model)
         self._layers = [_Layer(layer, encoder.config.num_attention_heads) for layer in encoder.encoder.layer]
         self._head = model.head
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Float32 logits (n, n_labels) of n texts of token ids, none of them empty."""
         runs = runs_of([len(entry) for entry in ids])
-        device = self._words.device
+        device = self._embeddings.device
         n_tokens = sum(n * length for _, n, length in runs)
         filled = [0] * (-n_tokens % FILLED_TO)
         tokens = torch.tensor([token for entry in ids for token in entry] + filled).to(device)  # (T,)
         places = [torch.arange(length, device=device).repeat(n) for _, n, length in runs]
         places.append(torch.zeros(len(filled), dtype=torch.long, device=device))
-        hidden = self._norm(self._words[tokens] + self._positions[torch.cat(places)])  # (T, hidden)
+        hidden = self._embeddings(tokens, torch.cat(places))  # (T, hidden)
         for layer in self._layers:
             hidden = layer(hidden, runs)
         means = [

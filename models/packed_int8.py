@@ -29,7 +29,7 @@ from models.int8_kernels import (
     gelu,
     write_rows,
 )
-from models.packed import FILLED_TO, is_packable, runs_of
+from models.packed import FILLED_TO, Embeddings, is_packable, runs_of
 
 Shared = Callable[..., None]
 
@@ -49,10 +49,7 @@ class Int8Bert:
     def __init__(self, model: MultiLabelEncoder) -> None:
         """Takes a loaded float32 model of a config that `is_packable_int8`, on the CPU."""
         encoder: Any = model.encoder
-        embeddings = encoder.embeddings
-        self._words = embeddings.word_embeddings.weight
-        self._positions = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
-        self._norm = embeddings.LayerNorm
+        self._embeddings = Embeddings(model)
         self._layers = [_Layer(layer, encoder.config.num_attention_heads) for layer in encoder.encoder.layer]
         self._head = model.head
         self._others = ThreadPoolExecutor(n_cores(), thread_name_prefix="int8")
@@ -64,7 +61,7 @@ class Int8Bert:
         runs = runs_of(lengths)
         tokens = torch.tensor([token for entry in ids for token in entry])  # (T,)
         places = torch.cat([torch.arange(length).repeat(n) for _, n, length in runs])
-        hidden = self._norm(self._words[tokens] + self._positions[places])  # (T, hidden)
+        hidden = self._embeddings(tokens, places)  # (T, hidden)
         texts = np.stack([np.cumsum([0, *lengths[:-1]]), lengths], axis=1)
         state = hidden.numpy()
         rows = _empty_rows(*state.shape)
