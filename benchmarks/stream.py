@@ -1,4 +1,4 @@
-"""Exposure of two policies with intervals over up to 4 * 10^8 candidates: time and memory against size.
+"""Exposure of two policies with intervals over up to 10^9 candidates: time and memory against size.
 
     python benchmarks/stream.py [--impressions 5000000 20000000] [--threads 1] [--output FILE]
 
