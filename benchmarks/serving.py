@@ -35,7 +35,7 @@ class Texts:
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         found = " ".join(text for text in make_sample().text.values if text)
-        self._words = np.array(sorted(set(found.split())))
+        self._words = np.array(found.split())  # as often as they are used
 
     def one(self, characters: int = POST_CHARACTERS) -> str:
         """About so many characters."""

@@ -43,6 +43,7 @@ _EDGE = 4.5  # beyond it the tail of a normal distribution holds 3e-6
 _DEGREE = 14
 _HALVINGS = 6  # exp(x) is the 64th power of exp(x / 64), whose series is short
 _LEAST = np.float32(-40)
+_PART = 64  # numbers of a row that are searched together
 
 _loop = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 # Part of the loop that calls it: on its own it would be compiled once more, and a process that compiles would
@@ -103,10 +104,10 @@ _SHARES = _shares()
 @_loop  # type: ignore[untyped-decorator]
 def write_rows(first: int, last: int, values: Floats, rows: Rows) -> None:
     """Writes numbers (T, n) as rows."""
-    row = np.empty(values.shape[1], np.float32)
+    row, tops = np.empty(values.shape[1], np.float32), _room_for_tops(values.shape[1])
     for t in range(first, last):
         row[:] = values[t]
-        _write_row(row, rows, t)
+        _write_row(row, tops, rows, t)
 
 
 @_loop  # type: ignore[untyped-decorator]
@@ -115,7 +116,7 @@ def add_norm(  # noqa: PLR0917 - compiled loops take no keywords
 ) -> None:
     """Adds a product to the hidden states (T, hidden), normalises them in place, and writes them as rows."""
     n = hidden.shape[1]
-    row = np.empty(n, np.float32)
+    row, tops = np.empty(n, np.float32), _room_for_tops(n)
     for t in range(first, last):
         _read_row(product, t, row)
         state = hidden[t]
@@ -130,13 +131,14 @@ def add_norm(  # noqa: PLR0917 - compiled loops take no keywords
         for j in range(n):
             row[j] = (row[j] - mean) * per * norm.gain[j] + norm.shift[j]
             state[j] = row[j]
-        _write_row(row, rows, t)
+        _write_row(row, tops, rows, t)
 
 
 @_loop  # type: ignore[untyped-decorator]
 def gelu(first: int, last: int, product: Product, rows: Rows) -> None:
     """Writes x Phi(x) of the numbers x of a product as rows."""
-    row = np.empty(product.sums.shape[1], np.float32)
+    n = product.sums.shape[1]
+    row, tops = np.empty(n, np.float32), _room_for_tops(n)
     edge, per = np.float32(_EDGE), np.float32(2 / _EDGE**2)
     for t in range(first, last):
         _read_row(product, t, row)
@@ -147,7 +149,7 @@ def gelu(first: int, last: int, product: Product, rows: Rows) -> None:
             for i in range(_DEGREE - 1, -1, -1):
                 share = share * u + _SHARES[i]
             row[j] *= np.float32(0.5) + inside * share
-        _write_row(row, rows, t)
+        _write_row(row, tops, rows, t)
 
 
 @_loop  # type: ignore[untyped-decorator]
@@ -167,7 +169,7 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
     filled = -(-longest // 16) * 16
     numbers, seen = np.empty((longest, 3 * size), np.float32), np.empty((longest, size), np.float32)
     keys, values = np.zeros((width, filled), np.float32), np.zeros((filled, width), np.float32)
-    room, held = np.empty(filled, np.float32), np.empty(1, np.int32)
+    room, held, tops = np.empty(filled, np.float32), np.empty(1, np.int32), _room_for_tops(size)
     for i in range(first, last):
         start, length = texts[i]
         weights = room[: -(-length // 16) * 16]
@@ -182,7 +184,7 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
                 _weigh(numbers[p, begin:end], keys, length, weights, held)
                 _mix(weights, values, length, seen[p, begin:end])
         for p in range(length):
-            _write_row(seen[p], rows, start + p)
+            _write_row(seen[p], tops, rows, start + p)
 
 
 @_part  # type: ignore[untyped-decorator]
@@ -199,14 +201,23 @@ def _read_row(product: Product, t: int, row: Floats) -> None:
 
 
 @_part  # type: ignore[untyped-decorator]
-def _write_row(row: Floats, rows: Rows, t: int) -> None:
+def _room_for_tops(n: int) -> Integers:
+    """For the largest of each part of a row of n numbers."""
+    return np.empty(-(-n // _PART), np.int32)
+
+
+@_part  # type: ignore[untyped-decorator]
+def _write_row(row: Floats, tops: Integers, rows: Rows, t: int) -> None:
     """Writes numbers as row t, and 0 in `row` for those that are kept."""
     bits = row.view(np.int32)
+    for i in range(len(tops)):
+        tops[i] = _top(bits, i)
     for k in range(KEPT):
-        place = _place_of_largest(bits)
+        place = _place_of_largest(tops)
         rows.at[t, k], rows.kept[t, k] = place, row[place]
         row[place] = np.float32(0)
-    largest = max(abs(row[_place_of_largest(bits)]) * _ROOM, _TINY)
+        tops[place // _PART] = _top(bits, place // _PART)
+    largest = max(abs(row[_place_of_largest(tops)]) * _ROOM, _TINY)
     rows.scales[t] = largest / _LEVELS
     per = _LEVELS / largest
     levels = rows.levels[t]
@@ -215,11 +226,22 @@ def _write_row(row: Floats, rows: Rows, t: int) -> None:
 
 
 @_part  # type: ignore[untyped-decorator]
-def _place_of_largest(bits: Integers) -> np.int32:
+def _top(bits: Integers, i: int) -> np.int32:
+    """The upper bits of (nearly) the largest magnitude in part i of a row, its place in the lower ones."""
+    start = i * _PART
+    part = bits[start : start + _PART]
+    top = np.int32(0)
+    for j in range(len(part)):
+        top = max(top, (part[j] & _COMPARED) | np.int32(j))
+    return np.int32(top + start)
+
+
+@_part  # type: ignore[untyped-decorator]
+def _place_of_largest(tops: Integers) -> np.int32:
     """Where a number of (nearly) the largest magnitude stands."""
     top = np.int32(0)
-    for j in range(len(bits)):
-        top = max(top, (bits[j] & _COMPARED) | np.int32(j))
+    for i in range(len(tops)):
+        top = max(top, tops[i])
     return top & _PLACE
 
 
