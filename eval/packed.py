@@ -55,7 +55,9 @@ def packed_partitions(paths: Iterable[Where], taken: Taken | None = None) -> lis
     """
     taken, made = taken or Taken(), list[Partition[PackedRequests]]()
     first: tuple[Location, tuple[str, ...]] | None = None
-    for path in (file for one in paths for file in log_files(one)):
+    for path, name in (
+        (file, _named(file, one)) for one in map(Location.of, paths) for file in log_files(one)
+    ):
         layout = read_layout(path)
         columns = {column.name: column for column in _columns(layout, taken, path)}
         first = first or (path, tuple(columns))
@@ -66,10 +68,15 @@ def packed_partitions(paths: Iterable[Where], taken: Taken | None = None) -> lis
         stamp = f"{found.size}-{found.mtime_ns}"
         with closing(parquet(path)) as file:
             made += [
-                Partition(f"{path.name}:{i}", _Load(path.absolute(), i, columns, taken), stamp)
+                Partition(f"{name}:{i}", _Load(path.absolute(), i, columns, taken), stamp)
                 for i in range(file.num_row_groups)
             ]
     return made
+
+
+def _named(file: Location, below: Location) -> str:
+    """The path of a file from the folder that it was found in, or its name."""
+    return str(file).removeprefix(str(below)).lstrip("/") or file.name
 
 
 def _columns(layout: LogLayout, taken: Taken, path: Location) -> list[LogColumn]:

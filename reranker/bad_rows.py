@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from reranker.columns import FeedError
+from reranker.location import Location
 from reranker.writing import atomic
 
 
@@ -23,7 +24,7 @@ class Place:
         last_line: of a row of several lines.
     """
 
-    file: Path
+    file: Location
     unit: Literal["row", "line"]
     number: int
     last_line: int | None = None

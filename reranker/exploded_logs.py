@@ -50,7 +50,7 @@ def read_exploded(path: Where, *, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[
     """The log that a table of candidates holds, about `rows_at_once` rows at a time.
 
     Args:
-        path: a .parquet file, or a directory of such, read as one table in the order of their names; or a URL
+        path: a .parquet file, or a directory of such, read as one table in the order of their paths; or a URL
             of either.
         rows_at_once: how many rows are held, beside a request that is longer.
 

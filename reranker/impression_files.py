@@ -81,7 +81,8 @@ def read_impressions(path: Where, like: LogLayout | None = None) -> Iterator[Imp
     `reranker audit validate` looks for it.
 
     Args:
-        path: a .parquet file, or a directory of such, read in the order of their names; or a URL of either.
+        path: a .parquet file, or a folder with such in it or below, in the order of their paths; or a URL of
+            either.
         like: the layout whose columns every file must have; None stands for that of the first.
 
     Raises:

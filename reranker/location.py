@@ -27,7 +27,7 @@ class Location:
 
     Attributes:
         typed: a path or a URL.
-        file: the name of a file in the folder that a URL stands for; "" for what the URL itself stands for.
+        file: the path of a file in the folder that a URL stands for; "" for what the URL itself stands for.
     """
 
     typed: str = field(repr=False)
@@ -67,16 +67,16 @@ class Location:
         """The last part of the path."""
         if self.is_local:
             return Path(self.typed).name
-        return self.file or PurePosixPath(self.parts.path).name or self.parts.host
+        return PurePosixPath(self.file or self.parts.path).name or self.parts.host
 
     @property
     def suffix(self) -> str:
         """That of the name, with its dot."""
         return PurePosixPath(self.name).suffix
 
-    def child(self, name: str) -> "Location":
-        """A file of the folder."""
-        return Location(str(Path(self.typed) / name)) if self.is_local else replace(self, file=name)
+    def child(self, path: str) -> "Location":
+        """A file below the folder, by its path from there."""
+        return Location(str(Path(self.typed) / path)) if self.is_local else replace(self, file=path)
 
     def absolute(self) -> "Location":
         """The same for a process that runs in another folder."""

@@ -1,28 +1,26 @@
-"""Rows of files of posts as they came: parquet, JSON lines and CSV, in blocks.
+"""Rows of a file of posts as they came: parquet, JSON lines and CSV, in blocks, from a disk or a storage.
 
-The library `datasets` does the streaming (it is imported by the first read). It gives JSON lines and CSV as
-lines of text and not as parsed rows, because its own parsers guess types, so that a text such as
+JSON lines and CSV are parsed by the standard library: other parsers guess types, so that a text such as
 "2020-01-01" would come back as a time, and name no row when one is bad.
 """
 
-import bisect
 import csv
-import glob
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reranker.bad_rows import Place, RowError
 from reranker.columns import FeedError
+from reranker.location import Location
 from reranker.post_block import COLUMNS, ID_COLUMNS, Values, bad_value, decoded
+from reranker.storage import parquet, stream
 from reranker.tables import first_line
 
 LONGEST_FIELD = 2**31 - 1
@@ -35,35 +33,29 @@ class RawRows:
 
     Attributes:
         n: their number.
+        start: that of the first among the rows of the file.
         columns: those that are there.
         place: of the row of an index.
         broken: by index, rows that are no rows; they hold a place in the columns, or there is no column.
     """
 
     n: int
+    start: int
     columns: Mapping[str, Values]
     place: Callable[[int], Place]
     broken: Mapping[int, RowError] = field(default_factory=dict)
 
 
-def _lines(file: Path, rows: int, tolerant: bool) -> Iterator[str]:
+def _lines(file: Location, tolerant: bool) -> Iterator[str]:
     """The lines of a text file with their ends; a byte order mark is dropped.
 
     Where bad rows are tolerated, bytes that are not UTF-8 come as half characters, for `_check_bytes`.
     """
-    if tolerant:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape") as opened:
-            yield from opened
-        return
-    try:
-        for table in _stream("text", [file], rows, encoding="utf-8-sig", keep_linebreaks=True):
-            lines: list[Any] = table.column(0).to_pylist()
-            yield from lines
-    except UnicodeDecodeError:
-        with file.open("rb") as read:
-            for number, line in enumerate(read, start=1):
-                decoded(line, f"at line {number}")
-        raise  # pragma: no cover - the file changed in between
+    with io.TextIOWrapper(stream(file), encoding="utf-8-sig", errors="surrogateescape") as opened:
+        for number, line in enumerate(opened, start=1):
+            if not tolerant:
+                _check_bytes(line, f"at line {number}")
+            yield line
 
 
 def _check_bytes(text: str, where: str) -> None:
@@ -71,45 +63,25 @@ def _check_bytes(text: str, where: str) -> None:
         decoded(text.encode(errors="surrogateescape"), where)
 
 
-def _stream(builder: str, files: Sequence[Path], rows: int, **options: Any) -> Iterator[pa.Table]:
-    import datasets  # noqa: PLC0415 - seconds to import, and only this needs it
-
-    names = [glob.escape(str(file.resolve())) for file in files]
-    stream = datasets.load_dataset(builder, data_files=names, split="train", streaming=True, **options)
-    yield from stream.with_format("arrow").iter(batch_size=rows)
-
-
-def _parquet_rows(files: Sequence[Path], rows: int, _tolerant: bool) -> Iterator[RawRows]:
-    try:
-        schema = pq.read_schema(files[0])
-        # a file that was cut off has no footer
-        ends = list(itertools.accumulate(pq.read_metadata(file).num_rows for file in files))
-    except pa.ArrowException:
-        raise FeedError("expected a whole parquet file, got one that ends or breaks early") from None
-    names = _wanted(schema.names)
+def _parquet_rows(file: Location, rows: int, _tolerant: bool) -> Iterator[RawRows]:
     start = 0
-
-    def place(i: int, *, of: int) -> Place:
-        file = bisect.bisect_right(ends, of + i)
-        return Place(files[file], "row", of + i - (ends[file - 1] if file else 0))
-
-    try:
-        from datasets import Features  # noqa: PLC0415 - see `_stream`
-
-        # not of all columns: those that are not read may have types that the library does not know
-        features = Features.from_arrow_schema(pa.schema([schema.field(name) for name in names]))
-        for table in _stream("parquet", files, rows, columns=names, features=features, batch_size=rows):
-            columns = {name: table.column(name) for name in names}
-            yield RawRows(len(table), columns, partial(place, of=start))
-            start += len(table)
-    except (pa.ArrowException, ValueError, TypeError) as error:  # TypeError: of the library's casts
-        raise FeedError(f"expected whole parquet files of one layout, got {first_line(error)}") from None
+    with parquet(file) as opened:
+        names = _wanted(opened.schema_arrow.names)
+        for group in range(opened.num_row_groups):  # one by one: a reader keeps what it has read
+            for batch in opened.iter_batches(rows, row_groups=[group], columns=names):
+                table = pa.Table.from_batches([batch])
+                columns = {name: table.column(name) for name in names}
+                yield RawRows(len(table), start, columns, partial(_at_row, file, start))
+                start += len(table)
 
 
-def _json_rows(files: Sequence[Path], rows: int, tolerant: bool) -> Iterator[RawRows]:
+def _at_row(file: Location, start: int, i: int) -> Place:
+    return Place(file, "row", start + i)
+
+
+def _json_rows(file: Location, rows: int, tolerant: bool) -> Iterator[RawRows]:
     """Ids are those of the first block; other columns may come and go, as a missing key is null."""
-    file = files[0]
-    lines = enumerate(_lines(file, rows, tolerant), start=1)
+    lines = enumerate(_lines(file, tolerant), start=1)
     numbered = ((number, line) for number, line in lines if line.strip())
     names: list[str] = []
     start = 0
@@ -133,7 +105,7 @@ def _json_rows(files: Sequence[Path], rows: int, tolerant: bool) -> Iterator[Raw
         optional = present - set(ID_COLUMNS)
         wanted = [name for name in COLUMNS if name in optional | set(names)]
         columns: dict[str, Values] = {name: [row.get(name) for row in found] for name in wanted}
-        yield RawRows(len(part), columns, partial(_at_lines, file, at), broken)
+        yield RawRows(len(part), start, columns, partial(_at_lines, file, at), broken)
         start += len(part)
 
 
@@ -166,15 +138,16 @@ def _json_row(line: str, number: int) -> dict[str, Any]:
     return row
 
 
-def _at_lines(file: Path, lines: Sequence[tuple[int, int]], i: int) -> Place:
+def _at_lines(file: Location, lines: Sequence[tuple[int, int]], i: int) -> Place:
     first, last = lines[i]
     return Place(file, "line", first, last if last > first else None)
 
 
-def _csv_rows(files: Sequence[Path], rows: int, tolerant: bool) -> Iterator[RawRows]:
+def _csv_rows(file: Location, rows: int, tolerant: bool) -> Iterator[RawRows]:
     notes: list[_Note] = []
+    start = 0
     with _long_fields():
-        lines = _lines(files[0], rows, tolerant)
+        lines = _lines(file, tolerant)
         records = _noted_records(lines, notes) if tolerant else _records(csv.reader(lines, strict=True))
         header = next(records, [])
         names = _wanted(header)
@@ -184,7 +157,8 @@ def _csv_rows(files: Sequence[Path], rows: int, tolerant: bool) -> Iterator[RawR
             broken = {i: error for i, (*_, error) in enumerate(notes) if error is not None}
             spans = [(first, last) for first, last, _ in notes]
             notes.clear()
-            yield RawRows(len(part), wanted, partial(_at_lines, files[0], spans), broken)
+            yield RawRows(len(part), start, wanted, partial(_at_lines, file, spans), broken)
+            start += len(part)
 
 
 def _records(reader: Any) -> Iterator[list[str]]:
@@ -255,7 +229,7 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-READERS: dict[str, Callable[[Sequence[Path], int, bool], Iterator[RawRows]]] = {
+READERS: dict[str, Callable[[Location, int, bool], Iterator[RawRows]]] = {
     ".parquet": _parquet_rows,
     ".jsonl": _json_rows,
     ".ndjson": _json_rows,

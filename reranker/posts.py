@@ -1,96 +1,108 @@
-"""Posts to score, read as a stream: parquet, a directory of parquet, JSON lines or CSV of any size."""
+"""Posts to score, read as a stream: parquet, a folder of it, JSON lines or CSV, of any size, anywhere."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
 
 from reranker.bad_rows import BadRows, RowError
 from reranker.columns import FeedError
+from reranker.location import Location, Where
 from reranker.post_block import PostBlock, block_of, regrouped
 from reranker.post_rows import READERS, RawRows
-from reranker.tables import SUFFIXES, first_line
+from reranker.storage import is_folder, parquet_files, stat, stream, unreadable
+from reranker.tables import SUFFIXES
 
 
-def read_posts(path: str | Path, rows: int, *, bad: BadRows | None = None) -> Iterator[PostBlock]:
+def read_posts(path: Where, rows: int, *, bad: BadRows | None = None) -> Iterator[PostBlock]:
     """The posts of a file in blocks of `rows` (the last may be shorter), in the order of the file.
 
     It needs a column post_id (or id), and text or urls; request_id and language are read where they are
     there, all others are ignored. Memory does not grow with the file.
 
     Args:
-        path: a .parquet, .jsonl, .ndjson or .csv file, or a directory of .parquet files.
+        path: a .parquet, .jsonl, .ndjson or .csv file, or a folder with .parquet files in it or below; or a
+            URL of either.
         rows: of a block; rows that are left out do not count.
         bad: where rows that cannot be read are noted while the others are read; without it the first of them
             ends the reading.
 
     Raises:
-        FeedError: the file is missing, empty, malformed or lacks a column, or a value is bad; the message has
-            the file, the column, and the row (from 0) or the line (from 1). With `bad`, only more bad rows
-            than its limit, and what is wrong with the whole.
+        FeedError: a file is missing, empty, malformed or lacks a column, the storage does not tell, or a
+            value is bad; the message has the file, the column, and the row of the file (from 0) or its line
+            (from 1). With `bad`, only more bad rows than its limit, and what is wrong with the whole.
     """
-    path = Path(path)
-    try:
-        files = post_files(path)
-        read = READERS[files[0].suffix.lower()](files, rows, bad is not None)
-        blocks = _blocks(read) if bad is None else regrouped(_readable_blocks(read, bad), rows)
-        n = 0
-        for block in blocks:
-            yield block
-            n += block.content.n
-        if n == 0:
-            all_bad = f" that can be read; {bad.first()}" if bad and bad.rows else ""
-            raise FeedError(f"expected posts, got no row{all_bad}")
-    except FeedError as error:
-        raise FeedError(f"{path}: {error}") from None
-    except OSError as error:
-        raise FeedError(f"{path}: expected a readable file, got {first_line(error)}") from error
+    where = Location.of(path)
+    n = 0
+    for block in regrouped(_blocks(where, rows, bad), rows):
+        yield block
+        n += block.content.n
+    if n == 0:
+        all_bad = f" that can be read; {bad.first()}" if bad and bad.rows else ""
+        raise FeedError(f"{where}: expected posts, got no row{all_bad}")
 
 
-def post_files(path: Path) -> list[Path]:
-    """The file, or the .parquet files of a directory in the order of their names.
+def post_files(path: Location) -> list[Location]:
+    """The file, or the .parquet files of a folder and below it in the order of their paths.
 
     Raises:
-        FeedError: nothing is there, the suffix is unknown, or a file is empty.
+        FeedError: nothing is there, the storage does not tell, the suffix is unknown, or the file is empty.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
-        if not files:
-            raise FeedError("expected .parquet files in the directory, found none")
-    elif not path.exists():
-        raise FeedError("expected a file, found none")
-    else:
-        files = [path]
-    for file in files:
-        if file.suffix.lower() not in SUFFIXES:
-            raise FeedError(f'expected one of {", ".join(SUFFIXES)}, got "{file.suffix}"')
-        if file.stat().st_size == 0:
-            raise FeedError("expected posts, got an empty file")
-    return files
+    found = stat(path)
+    if is_folder(found):
+        return parquet_files(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise FeedError(f'{path}: expected one of {", ".join(SUFFIXES)}, got "{path.suffix}"')
+    if not found.size:
+        raise FeedError(f"{path}: expected posts, got an empty file")
+    return [path]
 
 
-def digest_of(path: Path) -> str:
-    """sha256 of a file's bytes, or of those of a directory's parquet files, read as a stream.
+def digest_of(path: Location) -> str:
+    """sha256 of a file's bytes, or of those of a folder's parquet files, read as a stream.
 
     The whole content and not size and time: a copy has another time, an edit may keep both, and hashing
     takes about a second per gigabyte, which is little beside scoring one.
+
+    Raises:
+        FeedError: as `post_files`, or a file cannot be read.
     """
     digest = hashlib.sha256()
     for file in post_files(path):
-        with file.open("rb") as opened:
+        with _named(file), stream(file) as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
 
 
-def _blocks(read: Iterable[RawRows]) -> Iterator[PostBlock]:
-    start = 0
-    for raw in read:
-        yield block_of(raw.columns, start)
-        start += raw.n
+def _blocks(where: Location, rows: int, bad: BadRows | None) -> Iterator[PostBlock]:
+    """The posts of all files, in blocks of any size."""
+    like: tuple[Location, list[str]] | None = None
+    for file in post_files(where):
+        with _named(file):
+            for raw in READERS[file.suffix.lower()](file, rows, bad is not None):
+                like = like or (file, list(raw.columns))
+                if file != like[0] and list(raw.columns) != like[1]:
+                    expected, got = (", ".join(names) for names in (like[1], raw.columns))
+                    raise FeedError(f"expected {expected} as in {like[0]}, got {got}")
+                if bad is None:
+                    yield block_of(raw.columns, raw.start)
+                else:
+                    yield from _readable(raw, (0, raw.n), bad)
 
 
-def _readable_blocks(read: Iterable[RawRows], bad: BadRows) -> Iterator[PostBlock]:
-    for raw in read:
-        yield from _readable(raw, (0, raw.n), bad)
+@contextmanager
+def _named(file: Location) -> Iterator[None]:
+    """Errors with the name of the file that they are of."""
+    try:
+        yield
+    except FeedError as error:
+        raise FeedError(f"{file}: {error}") from None
+    except pa.ArrowException as error:
+        broken = "one that ends or breaks early"
+        raise unreadable(file, error, "a whole parquet file", broken) from None
+    except OSError as error:
+        raise unreadable(file, error, "a readable file") from error
 
 
 def _readable(raw: RawRows, rows: tuple[int, int], bad: BadRows) -> Iterator[PostBlock]:

@@ -1,7 +1,8 @@
 """Scores of posts by the workers of Ray, in the parts and with the bytes of the run in one process.
 
-A worker is told the number of a part alone: it reads the posts of that part itself, from a path that every
-machine sees, and puts the part in its place, so that a part is there whole or not at all, whoever is lost.
+A worker is told the number of a part alone: it reads the posts of that part itself, from a URL or a path that
+every machine sees, and puts the part in its place, so that a part is there whole or not at all, whoever is
+lost.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from models.device import Placement
 from models.scores import Content, HarmScores, Scorer
 from reranker.chunks import ScoreChunks, in_chunks, one_by_one
 from reranker.inputs import Reading
+from reranker.location import Where
 from reranker.policy import PolicyError
 from reranker.post_block import PostBlock
 from reranker.ray_session import RaySession
@@ -59,7 +61,7 @@ class Readers:
 
 def score_posts_on(
     readers: Readers,
-    posts: Path,
+    posts: Where,
     output: Path,
     *,
     decided_by: Mapping[str, str],
@@ -91,7 +93,7 @@ def score_posts_on(
     missing = run.missing()
     done = run.n - sum(map(run.rows_of, missing))
     on_rows(done, run.n)
-    there = replace(run, posts=posts.absolute(), output=output.absolute())  # workers run in other folders
+    there = replace(run, posts=run.posts.absolute(), output=output.absolute())  # workers run in other folders
     make = partial(_PartScorer, _absolute(reading), readers.placement, there, readers.chunk)
     n_gpus = int(readers.placement.device != "cpu")
     with closing(readers.session.map_with(make, _PartScorer.write, missing, n_gpus=n_gpus)) as written:

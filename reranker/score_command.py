@@ -1,7 +1,6 @@
 """`reranker score`: posts to scores, as a stream, or in memory where the tone of comments is asked for."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from reranker.inputs import (
     told,
     with_reading,
 )
+from reranker.location import Location
 from reranker.pipeline import score_harms
 from reranker.policy import PolicyError
 from reranker.terminal import console, errors
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from reranker.stream import ScoreSummary
 
 PostsArgument = Annotated[
-    Path,
+    Location,
     typer.Argument(
-        help="Posts or feeds: .parquet, .jsonl or .csv with columns post_id and text.", show_default=False
+        parser=Location.of,
+        help="Posts or feeds with columns post_id and text: .parquet, .jsonl or .csv, or a directory of "
+        ".parquet; a path or a URL such as s3://.",
+        show_default=False,
     ),
 ]
 CacheOption = Annotated[
@@ -92,7 +95,6 @@ def score(
         raise PolicyError("--max-bad-rows: expected no --interactions beside it, got both")
     if not reading.reads_anything:
         raise PolicyError("score: expected --model or --domains, got neither")
-    os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its log lines would stand beside our errors
     job = _Job(posts, output, reading, workers, max_bad_rows)
     n_bad = _score_here(job, interactions, cache) if engine.is_local else _score_on(engine, job)
     _print_summary(summarise_scores(output), output, n_bad)
@@ -102,7 +104,7 @@ def score(
 class _Job:
     """What is scored, and with what."""
 
-    posts: Path
+    posts: Location
     output: Path
     reading: Reading
     workers: int | None
@@ -181,7 +183,7 @@ def _scoring(reading: Reading, n_processes: int) -> Iterator[ScoreChunks]:
         yield one_by_one(scorer)
 
 
-def _score_in_memory(posts: Path, interactions: Path, output: Path, scorer: Scorer, bar: "_Bar") -> None:
+def _score_in_memory(posts: Location, interactions: Path, output: Path, scorer: Scorer, bar: "_Bar") -> None:
     from reranker.bad_rows import bad_rows_beside  # noqa: PLC0415 - as above
     from reranker.results import write_harms  # noqa: PLC0415 - as above
 

@@ -1,13 +1,16 @@
 """Files of any storage that arrow knows, opened and listed in one way: disks, s3, gs, abfs and hdfs.
 
 Credentials are looked for where each storage's own tools look (environment, configuration, the machine's
-role). A storage that does not answer is given up in seconds; arrow alone waits for minutes.
+role). A storage that does not answer is given up in seconds, where arrow alone waits for minutes; but one of
+Google's that takes the connection and stays silent is given up after 120 s, which arrow has no option for.
 """
 
+import io
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import cast
 from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
@@ -20,6 +23,8 @@ from reranker.location import Location, UrlParts
 SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 ANSWER_S = 5  # without a byte, of each attempt
 ATTEMPTS = 3
+PARTS = ".parts"  # ends the folder of a result that is not whole yet
+_PIECE_BYTES = 1 << 22  # of a stream, each a request to a storage far away
 _S3_OPTIONS = ("endpoint_override", "region", "scheme")
 _REFUSED = (
     "access_denied",
@@ -54,20 +59,45 @@ def parquet_schema(file: Location) -> pa.Schema:
 
 
 def parquet_files(folder: Location) -> list[Location]:
-    """The .parquet files of a folder in the order of their names, without those that begin with . or _.
+    """The .parquet files of a folder and of those below it, in the order of their paths.
+
+    Files and folders that begin with . or _ are left out, and so are the parts of unfinished results.
 
     Raises:
         FeedError: there is none, or the storage does not tell.
     """
     filesystem, path = _opened(folder)
     try:
-        names = [one.base_name for one in filesystem.get_file_info(fs.FileSelector(path))]
+        paths = _paths_on_disk(path) if folder.is_local else _paths_below(filesystem, path)
+        found = sorted(filter(_is_partition, paths))
     except (pa.ArrowException, OSError) as error:
         raise unreadable(folder, error, "a readable folder") from None
-    found = sorted(one for one in names if one.endswith(".parquet") and not one.startswith((".", "_")))
     if not found:
         raise FeedError(f"{folder}: expected .parquet files in the directory, found none")
-    return [folder.child(name) for name in found]
+    return [folder.child(path) for path in found]
+
+
+def _paths_below(filesystem: fs.FileSystem, folder: str) -> Iterator[str]:
+    below = fs.SubTreeFileSystem(folder, filesystem)
+    for found in below.get_file_info(fs.FileSelector("", recursive=True)):
+        if found.type == fs.FileType.File:
+            yield found.path
+
+
+def _paths_on_disk(folder: str) -> Iterator[str]:
+    """Arrow would follow links to folders: one called "latest" would be read twice, one upwards for ever."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for inner, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(inner, name).relative_to(folder).as_posix() for name in names)
+
+
+def _is_partition(path: str) -> bool:
+    *folders, name = path.split("/")
+    is_hidden = any(one.startswith((".", "_")) for one in (*folders, name))
+    return name.endswith(".parquet") and not is_hidden and not any(one.endswith(PARTS) for one in folders)
 
 
 def stat(location: Location) -> fs.FileInfo:
@@ -102,10 +132,14 @@ def read_bytes(file: Location) -> bytes:
         return opened.read()
 
 
-def stream(file: Location) -> IO[bytes]:
-    """The file, opened for reading from its start; to be closed by the caller."""
+def stream(file: Location) -> io.BufferedReader:
+    """The file, opened for reading from its start; to be closed by the caller.
+
+    However little is asked for, it is fetched in large pieces, which io.BufferedReader.read1 does not do.
+    """
     filesystem, path = _opened(file)
-    return cast("IO[bytes]", filesystem.open_input_stream(path, compression=None))
+    opened = filesystem.open_input_stream(path, compression=None, buffer_size=_PIECE_BYTES)
+    return cast("io.BufferedReader", opened)  # it has its methods
 
 
 def unreadable(file: Location, error: BaseException, expected: str, got: str = "") -> FeedError:

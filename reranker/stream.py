@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 from models.scores import READING_VERSION, Content, HarmScores, Scorer
 from reranker.bad_rows import BadRows, bad_rows_beside
 from reranker.columns import FeedError, FloatArray, IntArray
+from reranker.location import Location, Where
 from reranker.post_block import PostBlock
 from reranker.posts import digest_of, read_posts
 from reranker.results import harms_to_arrow
+from reranker.storage import PARTS
 from reranker.tables import first_line
 from reranker.writing import atomic
 
@@ -49,7 +51,7 @@ class ScoreSummary:
 
 
 def score_posts(
-    posts: str | Path,
+    posts: Where,
     output: str | Path,
     scorer: Scorer,
     *,
@@ -65,7 +67,7 @@ def score_posts(
     listed in OUTPUT.bad-rows.jsonl before the first post is scored.
 
     Args:
-        posts: a file that `read_posts` reads.
+        posts: what `read_posts` reads.
         output: a .parquet file.
         scorer: asked once for no post, to learn its name and labels, then for a part at a time.
         decided_by: what decides the scores beside the posts and the model's name, by name.
@@ -115,7 +117,7 @@ class PartedRun:
         max_bad_rows: how many there may be.
     """
 
-    posts: Path
+    posts: Location
     output: Path
     n: int
     rows_per_part: int
@@ -158,7 +160,7 @@ class PartedRun:
 
 
 def begin_run(
-    posts: str | Path,
+    posts: Where,
     output: str | Path,
     nothing: HarmScores,
     *,
@@ -173,7 +175,7 @@ def begin_run(
     Raises:
         FeedError: as `score_posts`.
     """
-    posts, output = Path(posts), Path(output)
+    posts, output = Location.of(posts), Path(output)
     made_of = _made_of(posts, nothing, rows_per_part) | dict(decided_by or {})
     if max_bad_rows:
         made_of["bad rows at most"] = str(max_bad_rows)
@@ -209,17 +211,13 @@ def summarise_scores(path: str | Path) -> ScoreSummary:
 
 
 def _folder(output: Path) -> Path:
-    return output.with_name(f"{output.name}.parts")
+    return output.with_name(f"{output.name}{PARTS}")
 
 
-def _made_of(posts: Path, nothing: HarmScores, rows_per_part: int) -> dict[str, str]:
+def _made_of(posts: Location, nothing: HarmScores, rows_per_part: int) -> dict[str, str]:
     """What decides the parts, as text by name."""
-    try:
-        digest = digest_of(posts)
-    except FeedError as error:
-        raise FeedError(f"{posts}: {error}") from None
     return {
-        "posts": digest,
+        "posts": digest_of(posts),
         "model": nothing.model,
         "labels": ",".join(nothing.labels),
         "reading": str(READING_VERSION),

@@ -44,7 +44,7 @@ EXPECTED = {
 
 
 def read_table(path: Where, layout: Layout) -> pa.Table:
-    """The rows of a file, or of all .parquet files of a directory in the order of their names.
+    """The rows of a file, or of all .parquet files of a folder and below it in the order of their paths.
 
     Either may be a URL of an object store.
 

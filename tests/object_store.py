@@ -14,10 +14,11 @@ TIME = ("Thu, 01 Jan 2026 00:00:00 GMT", "2026-01-01T00:00:00.000Z")
 
 @dataclass
 class Bucket:
-    """Its objects by key; a closed one tells nobody anything."""
+    """Its objects by key, and how many pieces of them were fetched; a closed one tells nobody anything."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     is_closed: bool = False
+    n_fetched: int = 0
 
 
 @dataclass
@@ -61,6 +62,7 @@ def object_store(buckets: dict[str, Bucket]) -> Iterator[ObjectStore]:
             elif key not in bucket.objects:
                 self._send(404, _error("NoSuchKey"))
             else:
+                bucket.n_fetched += self.command == "GET"
                 self._send_object(bucket.objects[key])
 
         def _send_object(self, content: bytes) -> None:

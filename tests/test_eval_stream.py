@@ -331,7 +331,8 @@ def test_segments_and_factors_come_from_the_log(tmp_path):
 def test_logs_are_evaluated_like_arrays_batch_by_batch(tmp_path):
     logs, metrics = [log_of(13, first=13 * k) for k in range(5)], replace(METRICS, segments=("all",))
     for k, log in enumerate(logs):
-        write_impressions([log], tmp_path / f"{k}.parquet")
+        (tmp_path / f"day={k}").mkdir()
+        write_impressions([log], tmp_path / f"day={k}" / "part-0.parquet")
     weights = {"old": {"like": 1.0, "angry": 5.0}, "new": {"like": 1.0}}
     policies = weight_policies(weights, ("like", "angry"), 1)
     packed = [as_packed(log) for log in logs]

@@ -16,10 +16,12 @@ from reranker.chunks import in_chunks, one_by_one
 from reranker.cli import main
 from reranker.columns import FeedError
 from reranker.inputs import Reading
+from reranker.location import Where
 from reranker.policy import PolicyError
 from reranker.ray_scoring import Readers, placement_on, score_posts_on
 from reranker.ray_session import RaySession, ray_session
 from reranker.stream import score_posts
+from tests.object_store import Bucket, object_store
 from tests.test_reranker_workers import WORDS, write_posts
 from tests.tiny import save_classifier
 
@@ -56,7 +58,10 @@ def score_here(posts: Path, output: Path, on_rows: Callable[[int, int], None] | 
 
 
 def score_there(
-    readers: Readers, posts: Path, output: Path, on_rows: Callable[[int, int], None] = lambda _done, _of: None
+    readers: Readers,
+    posts: Where,
+    output: Path,
+    on_rows: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Path:
     score_posts_on(readers, posts, output, decided_by=LOCAL, rows_per_part=PART, on_rows=on_rows)
     return output
@@ -96,6 +101,12 @@ def test_workers_write_the_bytes_of_one_process_and_leave_no_parts(
     assert found.read_bytes() == score_here(posts, tmp_path / "here.parquet").read_bytes()
     assert said == [(done, N) for done in (0, 20, 40, 60, 80, 100, 110)]
     assert not list(tmp_path.glob("*.parts"))
+
+
+def test_workers_read_a_url_themselves(readers: Readers, posts: Path, tmp_path: Path) -> None:
+    with object_store({"data": Bucket({"posts.jsonl": posts.read_bytes()})}) as store:
+        found = score_there(readers, store.url("data/posts.jsonl"), tmp_path / "there.parquet")
+    assert found.read_bytes() == score_here(posts, tmp_path / "here.parquet").read_bytes()
 
 
 def test_the_command_writes_the_bytes_of_the_local_one_from_relative_names(

@@ -1,5 +1,6 @@
 """Data under a URL: read by arrow's own S3 client from a store on this machine, or refused in one line."""
 
+import json
 import pickle
 import socket
 import time
@@ -12,13 +13,19 @@ import pytest
 
 from eval.logged_batches import LogFiles
 from eval.packed import packed_partitions
+from reranker.bad_rows import bad_rows_beside
 from reranker.cli import main
 from reranker.columns import FeedError
 from reranker.impression_files import log_files, read_impressions, write_impressions
 from reranker.location import Location
+from reranker.posts import digest_of, read_posts
 from reranker.reading import read_feed, read_interactions
+from reranker.stream import score_posts
 from tests.logs import log_of, values_of
 from tests.object_store import Bucket, ObjectStore, object_store
+from tests.test_reranker_stream import PART, StopError, rows_of, toy, write
+
+DAYS = ("day=1/hour=0/part-0.parquet", "day=1/hour=1/part-0.parquet", "day=2/part-0.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(folder: Path) -> Iterator[ObjectStore]:
+def posts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same posts in every format, and in folders of days and hours."""
+    made = tmp_path_factory.mktemp("posts")
+    for name in ("posts.parquet", "posts.jsonl", "posts.csv"):
+        write(made / name, rows_of())
+    (made / "bad.jsonl").write_bytes((made / "posts.jsonl").read_bytes() + b'{"text": "x"}\n\xff\n')
+    parts = (rows_of()[:40], rows_of()[40:45], rows_of()[45:])
+    for name, rows in zip((*DAYS, "day=1/_old/part-0.parquet"), (*parts, rows_of()), strict=True):
+        (made / "days" / name).parent.mkdir(parents=True)
+        write(made / "days" / name, rows)
+    return made
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log in folders of days and hours, and the parts of a result that is not whole."""
+    made = tmp_path_factory.mktemp("days")
+    for i, name in enumerate((*DAYS, "scores.parquet.parts/part-00000.parquet")):
+        (made / name).parent.mkdir(parents=True)
+        write_impressions([log_of(4, first=4 * i)], made / name)
+    return made
+
+
+def objects_below(folder: Path) -> dict[str, bytes]:
+    """What an object store has of a folder."""
+    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path, posts_folder: Path, days: Path) -> Iterator[ObjectStore]:
     logs = {f"day 1/logs/{file.name}": file.read_bytes() for file in folder.iterdir()}
     sheets = {
         "feed.csv": b"request_id,post_id,like\na,p1,2\na,p2,3\n",
@@ -43,6 +79,8 @@ def store(folder: Path) -> Iterator[ObjectStore]:
     buckets = {
         "data": Bucket(logs | sheets | {"empty/": b"", "empty/_SUCCESS": b""}),
         "closed": Bucket(is_closed=True),
+        "posts": Bucket(objects_below(posts_folder)),
+        "days": Bucket(objects_below(days) | {"day=3/": b""}),
     }
     with object_store(buckets) as opened:
         yield opened
@@ -53,9 +91,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as found:
         main(list(arguments))
     captured = capsys.readouterr()
-    assert (found.value.code, captured.out, captured.err.count("\n")) == (2, "", 1)
+    assert (found.value.code, captured.out, captured.err.strip().count("\n")) == (2, "", 0)
     assert "S3cret" not in captured.err
-    return captured.err
+    return captured.err.strip()
 
 
 def test_a_log_in_a_bucket_is_the_log_on_the_disk(folder: Path, store: ObjectStore) -> None:
@@ -104,6 +142,108 @@ def test_a_command_on_a_bucket_writes_what_it_writes_on_the_disk(
     assert printed[0] == printed[1]
 
 
+def test_folders_of_days_are_read_in_the_order_of_their_paths(store: ObjectStore, days: Path) -> None:
+    here, there = log_files(days), log_files(store.url("days"))
+    assert [str(file) for file in here] == [str(days / name) for name in DAYS]
+    assert [str(file) for file in there] == [f"s3://days/{name}" for name in DAYS]
+    assert {file.name for file in (*here, *there)} == {"part-0.parquet"}
+    found = [values_of(log) for log in read_impressions(store.url("days"))]
+    assert found == [values_of(log) for log in read_impressions(days)]
+    assert found == [values_of(log_of(4, first=first)) for first in (0, 4, 8)]
+    assert len(log_files(store.url("days/day=1/"))) == 2
+    assert read_feed(store.url("posts/days")).post_id.to_list() == [f"p{i}" for i in range(len(rows_of()))]
+
+
+@pytest.mark.parametrize("name", ["posts.parquet", "posts.jsonl", "posts.csv", "days"])
+def test_posts_in_a_bucket_get_the_scores_of_those_on_the_disk(
+    name: str, store: ObjectStore, posts_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, ratings = (tmp_path / "here.parquet", tmp_path / "there.parquet"), tmp_path / "ratings.csv"
+    ratings.write_text("domain,score\na.example,0.2\n")
+    options = ["--model", "none", "--domains", str(ratings), "-o"]
+    for posts, output in zip((str(posts_folder / name), store.url(f"posts/{name}")), made, strict=True):
+        with pytest.raises(SystemExit) as found:
+            main(["score", posts, *options, str(output)])
+        assert not found.value.code
+        assert "S3cret" not in "".join(capsys.readouterr())
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert digest_of(Location.of(store.url(f"posts/{name}"))) == digest_of(Location.of(posts_folder / name))
+
+
+def test_bad_rows_of_a_bucket_are_listed_without_its_secret(store: ObjectStore, tmp_path: Path) -> None:
+    output = tmp_path / "scores.parquet"
+    url = store.url("posts/bad.jsonl")
+    assert score_posts(url, output, toy, rows_per_part=PART, max_bad_rows=2) == 2
+    listed = [json.loads(line) for line in bad_rows_beside(output).read_text().splitlines()]
+    n = 2 * len(rows_of())
+    assert [(row["file"], row["line"]) for row in listed] == [
+        ("s3://posts/bad.jsonl", n + 1),
+        ("s3://posts/bad.jsonl", n + 2),
+    ]
+    with pytest.raises(FeedError, match=r"^s3://posts/bad.jsonl: expected at most 1 bad rows, got more; the"):
+        score_posts(url, tmp_path / "other.parquet", toy, rows_per_part=PART, max_bad_rows=1)
+    with pytest.raises(FeedError, match=r"^s3://posts/bad.jsonl: expected text in UTF-8, got .* at line 202"):
+        list(read_posts(url, PART))
+
+
+def test_a_run_on_a_bucket_goes_on_where_it_stood_and_not_on_other_posts(
+    store: ObjectStore, posts_folder: Path, tmp_path: Path
+) -> None:
+    url, output = store.url("posts/days"), tmp_path / "scores.parquet"
+
+    def stop(done: int, _of: int) -> None:
+        if done >= 2 * PART:
+            raise StopError
+
+    with pytest.raises(StopError):
+        score_posts(url, output, toy, rows_per_part=PART, on_rows=stop)
+    assert "S3cret" not in (tmp_path / "scores.parquet.parts" / "state.json").read_text()
+    objects = store.buckets["posts"].objects
+    kept = objects[f"days/{DAYS[2]}"]
+    objects[f"days/{DAYS[2]}"] = objects[f"days/{DAYS[1]}"]
+    try:
+        with pytest.raises(FeedError, match="got another posts"):
+            score_posts(url, output, toy, rows_per_part=PART)
+    finally:
+        objects[f"days/{DAYS[2]}"] = kept
+    score_posts(url, output, toy, rows_per_part=PART)
+    score_posts(posts_folder / "posts.csv", tmp_path / "here.parquet", toy, rows_per_part=PART)
+    assert output.read_bytes() == (tmp_path / "here.parquet").read_bytes()
+
+
+def test_a_text_is_fetched_in_few_large_pieces(store: ObjectStore) -> None:
+    data = store.buckets["data"]
+    data.objects["long.jsonl"] = b'{"post_id": "p", "text": "%s"}\n' % (b"x" * 1000) * 6000  # 6 MB
+    before = data.n_fetched
+    assert sum(block.content.n for block in read_posts(store.url("data/long.jsonl"), 1000)) == 6000
+    assert data.n_fetched - before <= 3  # of 4 MB each; the last may be empty
+
+
+def test_a_file_of_another_schema_below_a_folder_is_named(store: ObjectStore) -> None:
+    objects = store.buckets["posts"].objects
+    other = f"days/{DAYS[1]}"
+    kept = objects[other]
+    objects[other] = objects["posts.jsonl"]
+    try:
+        broken = f"^s3://posts/{other}: expected a whole parquet file, got one that ends or breaks early"
+        with pytest.raises(FeedError, match=broken):
+            list(read_posts(store.url("posts/days"), PART))
+        with pytest.raises(FeedError, match=broken):
+            read_feed(store.url("posts/days"))
+        objects[other] = store.buckets["days"].objects[DAYS[0]]
+        with pytest.raises(FeedError, match=rf"^s3://posts/{other}: expected a column post_id .or id., got"):
+            list(read_posts(store.url("posts/days"), PART))
+    finally:
+        objects[other] = kept
+    logs = store.buckets["days"].objects
+    kept, logs[DAYS[1]] = logs[DAYS[1]], objects[other]
+    try:
+        with pytest.raises(FeedError, match=rf"^s3://days/{DAYS[1]}: expected an impression log of schema 1"):
+            list(read_impressions(store.url("days")))
+    finally:
+        logs[DAYS[1]] = kept
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -111,6 +251,7 @@ def test_a_command_on_a_bucket_writes_what_it_writes_on_the_disk(
         ("nowhere/logs", "s3://nowhere/logs: expected a bucket nowhere, found none"),
         ("data/none", "s3://data/none: expected a file, found none"),
         ("data/empty", "s3://data/empty: expected .parquet files in the directory, found none"),
+        ("days/day=3", "s3://days/day=3: expected .parquet files in the directory, found none"),
     ],
 )
 def test_what_a_bucket_refuses_or_lacks_is_one_line_and_nothing_is_written(
@@ -123,6 +264,7 @@ def test_what_a_bucket_refuses_or_lacks_is_one_line_and_nothing_is_written(
         ["audit", "compare", url, *policies, "-o", str(tmp_path / "out")],
         ["convert", url, "-o", made],
         ["rank", url, "-o", made],
+        ["score", url, "--speed", "fast", "-o", made],
     ):
         assert refused(capsys, *arguments).startswith(f"reranker: {message}")
     assert list(tmp_path.iterdir()) == []
@@ -192,12 +334,10 @@ def test_a_partition_with_another_schema_is_named(tmp_path: Path) -> None:
 
 def test_a_location_is_what_was_typed_and_shows_no_secret() -> None:
     typed = "s3://user:S3/cret@bucket/logs/?region=eu-west-1"
-    found = Location.of(typed).child("a.parquet")
-    assert (str(found), found.name, found.suffix) == (
-        "s3://bucket/logs/a.parquet",
-        "a.parquet",
-        ".parquet",
-    )
+    for child in ("a.parquet", "day=1/a.parquet"):
+        found = Location.of(typed).child(child)
+        assert (str(found), found.name) == (f"s3://bucket/logs/{child}", "a.parquet")
+        assert found.suffix == ".parquet"
     assert "S3" not in repr(found)
     assert found.absolute() == found
     assert str(Location.of("abfs://logs@account/day")) == "abfs://logs@account/day"

@@ -331,11 +331,65 @@ def test_parquet_columns_of_many_types_are_read(tmp_path: Path) -> None:
         list(read_posts(path, 10))
 
 
-def test_parquet_files_of_different_layouts_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "1.parquet", rows_of(3))
-    pq.write_table(pa.table({"post_id": ["a"], "text": [[1]]}), tmp_path / "2.parquet")
-    with pytest.raises(FeedError, match="expected whole parquet files of one layout"):
+def test_a_file_of_another_layout_in_a_folder_below_is_named(tmp_path: Path) -> None:
+    day = tmp_path / "day=2"
+    day.mkdir()
+    pq.write_table(pa.table({"post_id": ["a", "b"], "text": ["x", "y"]}), tmp_path / "1.parquet")
+    for table, message in (
+        ({"post_id": ["a"], "urls": ["x"]}, r"expected post_id, text as in .*/1\.parquet, got post_id, urls"),
+        ({"id": ["a"], "text": ["x"]}, r"expected post_id, text as in .*/1\.parquet, got id, text"),
+        ({"text": ["x"]}, r"expected a column post_id \(or id\), got text"),
+        ({"post_id": ["a"], "text": [[1]]}, r"text: expected text, got \(1,\) at row 0"),
+    ):
+        pq.write_table(pa.table(table), day / "2.parquet")
+        with pytest.raises(FeedError, match=f"^{day}/2.parquet: {message}"):
+            list(read_posts(tmp_path, 2))
+    pq.write_table(pa.table({"post_id": [3, 4], "text": ["x", None]}), day / "2.parquet")
+    assert [block.ids["post_id"] for block in read_posts(tmp_path, 3)] == [["a", "b", "3"], ["4"]]
+    (day / "2.parquet").write_bytes(b"PAR1")
+    with pytest.raises(
+        FeedError, match=f"^{day}/2.parquet: expected a whole parquet file, got one that ends"
+    ):
         list(read_posts(tmp_path, 2))
+
+
+def test_a_run_goes_on_where_its_parts_lie_in_the_folder_of_its_posts(tmp_path: Path) -> None:
+    whole = scored(write(tmp_path / "whole.parquet", rows_of())).read_bytes()
+    folder = tmp_path / "posts"
+    folder.mkdir()
+    write(folder / "posts.parquet", rows_of())
+    output = folder / "scores.parquet"
+
+    def stop(done: int, _of: int) -> None:
+        if done >= 2 * PART:
+            raise StopError
+
+    with pytest.raises(StopError):
+        score_posts(folder, output, toy, rows_per_part=PART, on_rows=stop)
+    assert len(list((folder / "scores.parquet.parts").glob("part-*.parquet"))) == 2
+    score_posts(folder, output, toy, rows_per_part=PART)
+    assert output.read_bytes() == whole
+
+
+def test_posts_in_folders_of_days_are_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    whole = scored(write(tmp_path / "whole.parquet", rows_of())).read_bytes()
+    folder = tmp_path / "posts"
+    for name, rows in {
+        "day=1/hour=0/b.parquet": rows_of()[:20],
+        "day=1/hour=1/a.parquet": rows_of()[20:70],
+        "day=2/a.parquet": rows_of()[70:],
+        "_temporary/0/a.parquet": rows_of(),
+        "day=1/.old/a.parquet": rows_of(),
+    }.items():
+        (folder / name).parent.mkdir(parents=True)
+        write(folder / name, rows)
+    (folder / "latest").symlink_to(folder / "day=2")
+    (folder / "day=2" / "up").symlink_to(folder)
+    assert scored(folder).read_bytes() == whole
+    (folder / "day=2" / "a.parquet").unlink()
+    write(folder / "day=2" / "a.parquet", [{**row, "text": 7} for row in rows_of()[70:]])
+    with pytest.raises(FeedError, match=r"^\S*/day=2/a.parquet: text: expected text, got 7 at row 0"):
+        scored(folder)
 
 
 def test_a_csv_field_may_be_long_and_the_limit_of_the_process_stays(tmp_path: Path) -> None:
