@@ -54,7 +54,7 @@ def run_ours(given: list[str], repeats: int, device: str) -> dict[str, Any]:
     placement = place(device)
     lengths = token_lengths(given, None)
     per_token = flop_per_token(classifier.artifact.encoder)
-    rate = gemm_rate(placement.dtype, placement.device)
+    rate = gemm_rate(placement.precision, placement.device)
     return measured(given, seconds, lengths, per_token, rate) | {"precision": placement.precision}
 
 
@@ -83,7 +83,7 @@ def run_bert_base(given: list[str], repeats: int, device: str) -> dict[str, Any]
         return np.vstack(parts)
 
     seconds, _ = timed(work, repeats)
-    per_token, rate = flop_per_token(config.to_dict()), gemm_rate(torch.float32, place)
+    per_token, rate = flop_per_token(config.to_dict()), gemm_rate("float32", place)
     found = measured(given, seconds, token_lengths(given, PEER_TOKENS), per_token, rate)
     return found | {"precision": "float32"}
 
@@ -145,19 +145,25 @@ def flop_per_token(config: dict[str, Any]) -> float:
     return float(2 * config["num_hidden_layers"] * (4 * hidden * hidden + 2 * hidden * inner))
 
 
-def gemm_rate(dtype: Any, device: str) -> float:
-    """Operations per second of a square matrix product of torch: the best of five."""
+def gemm_rate(precision: str, device: str, size: int = GEMM) -> float:
+    """Operations per second of a square matrix product at a placement's precision, the best of five."""
     import torch
 
-    a, b = (torch.randn(GEMM, GEMM).to(device, dtype) for _ in range(2))
+    if precision == "int8":
+        a, b = (torch.randint(-127, 128, (size, size), dtype=torch.int8) for _ in range(2))
+        multiply = torch._int_mm
+    else:
+        dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
+        multiply = torch.matmul
 
     def work() -> np.ndarray:
         for _ in range(4):
-            product = a @ b
+            product = multiply(a, b)
         return product[0, :1].float().cpu().numpy()  # waits for a device
 
     seconds, _ = timed(work, 5)
-    return 4 * 2 * GEMM**3 / min(seconds)
+    return 4 * 2 * size**3 / min(seconds)
 
 
 def print_table(rows: dict[str, dict[str, Any]]) -> None:

@@ -22,8 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from classifier import flop_per_token
-from timing import timed
+from classifier import flop_per_token, gemm_rate
 
 POOL, ACTIONS, HARMS, SLOTS, POLICIES = 200, 10, 4, 10, 8
 SEEN = [0.8**k for k in range(SLOTS)]
@@ -64,21 +63,6 @@ def made_texts(n: int, n_tokens: int) -> list[str]:
         for text, one in zip(joined, tokenizer.encode_batch(joined), strict=True):
             made.append(text[: one.offsets[n_tokens - 2][1]] if len(one.ids) > n_tokens else text)
     return made
-
-
-def gemm_rate(dtype: Any, device: str, size: int) -> float:
-    """Operations per second of a square matrix product: the best of five."""
-    import torch
-
-    a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
-
-    def work() -> np.ndarray:
-        for _ in range(4):
-            product = a @ b
-        return product[0, :1].float().cpu().numpy()  # waits for the device
-
-    seconds, _ = timed(work, 5)
-    return 4 * 2 * size**3 / min(seconds)
 
 
 def clocked(work: Callable[[], Any], repeats: int, device: str) -> dict[str, float]:
@@ -130,7 +114,7 @@ def classifier_rows(args: argparse.Namespace, device: str, size: tuple[int, int,
     tokenizer.no_padding()
     ids = [one.ids for one in tokenizer.encode_batch_fast(given)]
     found["engine"] = clocked(lambda: engine.logits(ids), args.repeats, device)
-    rate = gemm_rate(placement.dtype, device, args.gemm or size[2])
+    rate = gemm_rate(placement.precision, device, args.gemm or size[2])
     per_text = flop_per_token(classifier.artifact.encoder) * float(lengths.mean())
     found |= {"precision": placement.precision, "gemm_flop_per_s": rate}
     for name in ("scoring", "engine"):
