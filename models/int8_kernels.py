@@ -43,7 +43,7 @@ _EDGE = 4.5  # beyond it the tail of a normal distribution holds 3e-6
 _DEGREE = 14
 _HALVINGS = 6  # exp(x) is the 64th power of exp(x / 64), whose series is short
 _LEAST = np.float32(-40)
-_PART = 64  # numbers of a row that are searched together
+_SEARCHED = 64  # numbers of a row that are searched together
 
 _loop = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 # Part of the loop that calls it: on its own it would be compiled once more, and a process that compiles would
@@ -203,7 +203,7 @@ def _read_row(product: Product, t: int, row: Floats) -> None:
 @_part  # type: ignore[untyped-decorator]
 def _room_for_tops(n: int) -> Integers:
     """For the largest of each part of a row of n numbers."""
-    return np.empty(-(-n // _PART), np.int32)
+    return np.empty(-(-n // _SEARCHED), np.int32)
 
 
 @_part  # type: ignore[untyped-decorator]
@@ -216,7 +216,7 @@ def _write_row(row: Floats, tops: Integers, rows: Rows, t: int) -> None:
         place = _place_of_largest(tops)
         rows.at[t, k], rows.kept[t, k] = place, row[place]
         row[place] = np.float32(0)
-        tops[place // _PART] = _top(bits, place // _PART)
+        tops[place // _SEARCHED] = _top(bits, place // _SEARCHED)
     largest = max(abs(row[_place_of_largest(tops)]) * _ROOM, _TINY)
     rows.scales[t] = largest / _LEVELS
     per = _LEVELS / largest
@@ -228,8 +228,8 @@ def _write_row(row: Floats, tops: Integers, rows: Rows, t: int) -> None:
 @_part  # type: ignore[untyped-decorator]
 def _top(bits: Integers, i: int) -> np.int32:
     """The upper bits of (nearly) the largest magnitude in part i of a row, its place in the lower ones."""
-    start = i * _PART
-    part = bits[start : start + _PART]
+    start = i * _SEARCHED
+    part = bits[start : start + _SEARCHED]
     top = np.int32(0)
     for j in range(len(part)):
         top = max(top, (part[j] & _COMPARED) | np.int32(j))
