@@ -63,8 +63,10 @@ def measure(way: str, candidates: int) -> dict[str, float | str]:
     from eval.slates import Metrics, evaluate_partition, plan_of, weight_policies
     from eval.stored import to_bytes
     from eval.stream import Partition, evaluate_stream
+    from models.device import quiet_memory
     from reranker.ray_session import ray_session
 
+    quiet_memory()  # as the commands do
     n, on_ray = WAYS[way]
     requests = candidates // POOL
     sizes = [min(REQUESTS, requests - at) for at in range(0, requests, REQUESTS)]

@@ -68,7 +68,9 @@ def measure(n_impressions: int, threads: int) -> dict[str, float]:
     from eval.bucketed import Rate, rate_change
     from eval.slates import Metrics, evaluate_partition, plan_of, weight_policies
     from eval.stream import Partition, evaluate_stream
+    from models.device import quiet_memory
 
+    quiet_memory()  # as the commands do
     made, n = Made(), n_impressions // SLOTS
     sizes = [min(REQUESTS, n - at) for at in range(0, n, REQUESTS)]
     first = made.partition(0, min(REQUESTS, n))()

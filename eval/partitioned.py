@@ -49,13 +49,8 @@ def evaluate_on(
             partitions, lambda batch: evaluate_partition(batch, *setting), plan, folder, on_done=on_done
         )
     parts = Parts(Path(folder).absolute(), partitions, plan)
-    done = len(partitions) - len(parts.missing)
-    on_done(done, len(partitions))
     work = ((i, partitions[i]) for i in parts.missing)
-    for _ in session.map(_Evaluation(parts, *setting), work):
-        done += 1
-        on_done(done, len(partitions))
-    return parts.merged()
+    return parts.merged(session.map(_Evaluation(parts, *setting), work), on_done)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ threads nor the point of an interruption changes a byte of the result.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from eval.stored import read_statistics, write_statistics
-from eval.sufficient import Plan, SufficientStatistics, merge_all
+from eval.sufficient import Plan, SufficientStatistics, merge, merge_all
 from reranker.writing import atomic
 
 Batch = TypeVar("Batch")
@@ -62,16 +62,12 @@ def evaluate_stream(
             of another plan or cannot be read.
     """
     parts = Parts(folder, partitions, plan)
-    done = len(partitions) - len(parts.missing)
-    on_done(done, len(partitions))
 
-    def work(i: int) -> None:
+    def work(i: int) -> int:
         parts.write(i, evaluate(partitions[i].load()))
+        return i
 
-    for _ in _in_threads(work, parts.missing, threads):
-        done += 1
-        on_done(done, len(partitions))
-    return parts.merged()
+    return parts.merged(_in_threads(work, parts.missing, threads), on_done)
 
 
 class Parts:
@@ -98,24 +94,34 @@ class Parts:
             raise ValueError(f"{self._names[i]}: expected statistics of {self._plan}, got {made.plan}")
         write_statistics(made, self._paths[i])
 
-    def merged(self) -> SufficientStatistics:
-        """The statistics of all partitions, once none is missing."""
-        return merge_all(map(read_statistics, self._paths), self._plan)
+    def merged(self, written: Iterable[int], on_done: Callable[[int, int], None]) -> SufficientStatistics:
+        """The statistics of all partitions; files are added up while others work on the next.
+
+        Args:
+            written: the missing ones, each once its file is there.
+            on_done: as of `evaluate_stream`.
+        """
+        missing = set(self.missing)
+        found = [path for i, path in enumerate(self._paths) if i not in missing]
+        on_done(len(found), len(self._paths))
+        merged = merge_all(map(read_statistics, found), self._plan)
+        for done, i in enumerate(written, len(found) + 1):
+            merged = merge(merged, read_statistics(self._paths[i]))
+            on_done(done, len(self._paths))
+        return merged
 
 
-def _in_threads(work: Callable[[int], None], jobs: Sequence[int], threads: int) -> Iterator[None]:
-    """After each job. One thread is this one; when a job fails, those not begun are dropped."""
+def _in_threads(work: Callable[[int], int], jobs: Sequence[int], threads: int) -> Iterator[int]:
+    """The result of each job. One thread is this one; when a job fails, those not begun are dropped."""
     if threads == 1:
         for job in jobs:
-            work(job)
-            yield
+            yield work(job)
         return
     with ThreadPoolExecutor(threads) as pool:
         running = [pool.submit(work, job) for job in jobs]
         try:
             for job_done in as_completed(running):
-                job_done.result()
-                yield
+                yield job_done.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.device import quiet_memory
 from reranker.option_groups import options_as
 from reranker.policy import PolicyError
 
@@ -40,6 +41,7 @@ class Engine:
         Raises:
             FeedError: as `reranker.ray_session.ray_session`.
         """
+        quiet_memory()  # partition after partition needs the same room
         if self.is_local:
             yield None
             return

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from models.device import n_cores, share_cores
+from models.device import n_cores, quiet_memory, share_cores
 from reranker.tables import first_line
 
 T = TypeVar("T")
@@ -58,7 +58,8 @@ class _Holder:
     """Runs as a process of Ray."""
 
     def __init__(self, make: Callable[[], S], function: Callable[[S, T], R], cpus: int) -> None:
-        share_cores(max(1, n_cores() // cpus))  # before the first import of torch
+        share_cores(max(1, n_cores() // cpus))  # before the first import of torch, as the next
+        quiet_memory()
         self._make: Callable[[], Any] = make
         self._function: Callable[[Any, Any], Any] = function
         self._state: Any = None
