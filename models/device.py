@@ -91,24 +91,30 @@ def place(device: str = "auto") -> Placement:
     Raises:
         ValueError: the device is not there, or is neither "auto", "cpu" nor "cuda[:n]".
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f'device: expected "auto", "cpu" or "cuda[:n]", got {device!r}')
+    chosen = device if device == "cpu" else _found(device)  # a CPU is there: no need for torch to say so
+    placement = Placement(chosen, cpu_precision(_cpu_flags()) if chosen == "cpu" else _cuda_precision())
+    _log.info("device %s, precision %s", placement.device, placement.precision)
+    return placement
+
+
+def _found(device: str) -> str:
+    """What "auto" is here, and any other device as it is."""
     import torch  # noqa: PLC0415 - this module is read before torch may be imported
 
-    has_cuda = torch.cuda.is_available()
-    chosen = ("cuda" if has_cuda else "cpu") if device == "auto" else device
-    kind, _, number = chosen.partition(":")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", chosen):
-        raise ValueError(f'device: expected "auto", "cpu" or "cuda[:n]", got {device!r}')
-    if kind == "cuda" and not has_cuda:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
         raise ValueError(
             f"device: expected a device of this machine, got {device!r} but CUDA is not available"
         )
+    number = device.partition(":")[2]
     if number and int(number) >= torch.cuda.device_count():
         raise ValueError(
             f"device: expected one of {torch.cuda.device_count()} CUDA devices from 0 on, got {device!r}"
         )
-    placement = Placement(chosen, _cuda_precision() if kind == "cuda" else cpu_precision(_cpu_flags()))
-    _log.info("device %s, precision %s", placement.device, placement.precision)
-    return placement
+    return device
 
 
 def cpu_precision(flags: Collection[str]) -> str:

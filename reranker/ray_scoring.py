@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 from models.device import Placement
@@ -22,9 +22,13 @@ from reranker.post_block import PostBlock
 from reranker.ray_session import RaySession
 from reranker.stream import ROWS_PER_PART, PartedRun, begin_run
 
+_Task = tuple[PartedRun, int]  # a part of a run, by its number
+
 
 def placement_on(session: RaySession, reading: Reading) -> Placement:
     """Where the workers read: on GPUs where Ray reports any and --device does not say otherwise."""
+    if reading.device == "auto" and not session.n_gpus:
+        return replace(reading, device="cpu").placement()
     if not session.n_gpus or reading.device == "cpu":
         return reading.placement()
     return next(session.map_with(partial(Reading.placement, reading), _state, [0], n_gpus=1))
@@ -76,30 +80,38 @@ def score_posts_on(
         PolicyError: a worker has another device or precision than the run.
         ChildProcessError: a part was lost again and again.
     """
-    reading = readers.reading
-    here = replace(reading, device="cpu") if readers.session.n_gpus else reading
-    scorer = here.scorer()
-    assert scorer is not None  # a model or ratings are named
-    nothing = scorer(Content.of_texts([]))
-    del scorer  # the workers have their own
-    run = begin_run(
-        posts,
-        output,
-        nothing,
-        decided_by=decided_by,
-        rows_per_part=rows_per_part,
-        max_bad_rows=max_bad_rows,
-    )
-    missing = run.missing()
-    done = run.n - sum(map(run.rows_of, missing))
-    on_rows(done, run.n)
-    there = replace(run, posts=run.posts.absolute(), output=output.absolute())  # workers run in other folders
-    make = partial(_PartScorer, _absolute(reading), readers.placement, there, readers.chunk)
-    n_gpus = int(readers.placement.device != "cpu")
-    with closing(readers.session.map_with(make, _PartScorer.write, missing, n_gpus=n_gpus)) as written:
-        for n in written:
-            done += n
-            on_rows(done, run.n)
+    session, reading, placement = readers.session, readers.reading, readers.placement
+    make = partial(_PartScorer, _absolute(reading), placement, readers.chunk)
+    tasks: list[Iterator[_Task]] = []  # once a worker has said what it makes of no post
+
+    def items() -> Iterator[_Task | None]:
+        yield from repeat(None, 2 * session.n_workers)  # as many as are begun before the first result
+        yield from tasks[0]
+
+    with closing(
+        session.map_with(make, _PartScorer.work, items(), n_gpus=int(placement.device != "cpu"))
+    ) as done:
+        nothing = next(done)
+        assert isinstance(nothing, HarmScores)  # what no post gets
+        run = begin_run(
+            posts,
+            output,
+            nothing,
+            decided_by=decided_by,
+            rows_per_part=rows_per_part,
+            max_bad_rows=max_bad_rows,
+        )
+        missing = run.missing()
+        n_done = run.n - sum(map(run.rows_of, missing))
+        on_rows(n_done, run.n)
+        there = replace(
+            run, posts=run.posts.absolute(), output=output.absolute()
+        )  # workers run in other folders
+        tasks.append((there, i) for i in missing)
+        for n in done:
+            if isinstance(n, int):
+                n_done += n
+                on_rows(n_done, run.n)
     run.assemble()
     return run.n_bad
 
@@ -107,31 +119,32 @@ def score_posts_on(
 class _PartScorer:
     """A loaded classifier, and where it stands in the posts; lives in a worker."""
 
-    def __init__(self, reading: Reading, placement: Placement, run: PartedRun, chunk: int) -> None:
-        scorer = _scorer_at(reading, placement)
-        self._scorer = in_chunks(one_by_one(scorer), chunk, lambda _done: None)
-        self._run = run
+    def __init__(self, reading: Reading, placement: Placement, chunk: int) -> None:
+        self._scorer = in_chunks(one_by_one(_scorer_at(reading, placement)), chunk, lambda _done: None)
         self._blocks: Iterator[PostBlock] = iter(())
-        self._next = run.n  # past all parts: the first one opens the file
+        self._next: int | None = None  # the first part opens the file
 
-    def write(self, i: int) -> int:
-        """The number of posts of part i, which is there then."""
-        block = self._block(i)
-        self._run.write_part(i, block, self._scorer)
+    def work(self, task: _Task | None) -> HarmScores | int:
+        """What no post gets, for None; else the number of posts of a part, which is there then."""
+        if task is None:
+            return self._scorer(Content.of_texts([]))
+        run, i = task
+        block = self._block(run, i)
+        run.write_part(i, block, self._scorer)
         return block.content.n
 
-    def _block(self, i: int) -> PostBlock:
-        if i < self._next:
-            self._blocks, self._next = self._run.blocks(), 0
+    def _block(self, run: PartedRun, i: int) -> PostBlock:
+        if self._next is None or i < self._next:
+            self._blocks, self._next = run.blocks(), 0
         block = next(islice(self._blocks, i - self._next, None), None)
         self._next = i + 1
-        is_last = (i + 1) * self._run.rows_per_part >= self._run.n
+        is_last = (i + 1) * run.rows_per_part >= run.n
         if (
             block is None
-            or block.content.n != self._run.rows_of(i)
+            or block.content.n != run.rows_of(i)
             or (is_last and next(self._blocks, None) is not None)
         ):
-            raise self._run.changed("another number")
+            raise run.changed("another number")
         return block
 
 

@@ -128,7 +128,9 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # by default 15: workers of Ray that starts here lost 10%
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # by default 15: workers of Ray that starts here lost 10%
     for name in ("time", "timeout"):  # a machine that is cut off is noticed
         os.environ.setdefault(f"RAY_grpc_client_keepalive_{name}_ms", "10000")
 
