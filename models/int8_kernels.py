@@ -87,6 +87,13 @@ class Norm(NamedTuple):
     epsilon: np.float32
 
 
+class Head(NamedTuple):
+    """The last linear layer, in float32: `weight` (out, hidden) and `bias` (out,)."""
+
+    weight: Floats
+    bias: Floats
+
+
 def _shares() -> tuple[np.float32, ...]:
     """Coefficients c of Phi(x) = 1/2 + x * sum_i c_i u^i, the normal CDF, for |x| <= 4.5.
 
@@ -185,6 +192,26 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
                 _mix(weights, values, length, seen[p, begin:end])
         for p in range(length):
             _write_row(seen[p], tops, rows, start + p)
+
+
+@_loop  # type: ignore[untyped-decorator]
+def read_out(  # noqa: PLR0917 - compiled loops take no keywords
+    first: int, last: int, hidden: Floats, texts: Places, head: Head, logits: Floats
+) -> None:
+    """Writes what the head makes (n, out) of the mean state of each text; `texts` as of `attend`."""
+    n = hidden.shape[1]
+    mean = np.empty(n, np.float32)
+    for i in range(first, last):
+        start, length = texts[i]
+        mean[:] = np.float32(0)
+        for p in range(start, start + length):
+            for j in range(n):
+                mean[j] += hidden[p, j]
+        for k in range(len(head.bias)):
+            total, weight = np.float32(0), head.weight[k]
+            for j in range(n):
+                total += mean[j] * weight[j]
+            logits[i, k] = total / np.float32(length) + head.bias[k]
 
 
 @_part  # type: ignore[untyped-decorator]

@@ -2,7 +2,8 @@
 
 The weights of an artifact lie on disk as int8 with a scale per row, so nothing of them is lost. What the
 tokens are is written with a scale per token and its largest entries as they are (models.int8_kernels).
-Attention, norms and sums are float32.
+Attention, norms and sums are float32, and those of one text know nothing of the others: its logits are the
+same bits in any batch and with any number of threads, which MKL does not promise of float32 products.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from models.int8_kernels import (
     KEPT,
     WIDEST,
     Floats,
+    Head,
     Linear,
     Norm,
     Places,
@@ -27,6 +29,7 @@ from models.int8_kernels import (
     add_norm,
     attend,
     gelu,
+    read_out,
     write_rows,
 )
 from models.packed import FILLED_TO, Embeddings, is_packable, runs_of
@@ -51,7 +54,7 @@ class Int8Bert:
         encoder: Any = model.encoder
         self._embeddings = Embeddings(model)
         self._layers = [_Layer(layer, encoder.config.num_attention_heads) for layer in encoder.encoder.layer]
-        self._head = model.head
+        self._head = Head(*(part.detach().numpy() for part in (model.head.weight, model.head.bias)))
         self._others = ThreadPoolExecutor(n_cores(), thread_name_prefix="int8")
         self([[0]])  # compiles the loops here, not while somebody waits for the first text
 
@@ -68,11 +71,9 @@ class Int8Bert:
         self._shared(write_rows, len(state), state, rows)
         for layer in self._layers:
             layer(state, rows, texts, self._shared)
-        means = [
-            hidden[start : start + n * length].view(n, length, -1).mean(dim=1) for start, n, length in runs
-        ]
-        logits: Tensor = self._head(torch.cat(means))
-        return logits
+        logits = np.empty((len(texts), len(self._head.bias)), np.float32)
+        self._shared(read_out, len(texts), state, texts, self._head, logits)
+        return torch.from_numpy(logits)
 
     def _shared(self, loop: Callable[..., None], n: int, *given: object) -> None:
         """Runs a compiled loop over n rows, in as many threads as torch has."""

@@ -10,7 +10,8 @@ from hashlib import sha256
 
 import numpy as np
 
-from models.int8_kernels import KEPT, Linear, Norm, Product, Rows, add_norm, attend, gelu, write_rows
+from models.int8_kernels import KEPT, Head, Linear, Norm, Product, Rows
+from models.int8_kernels import add_norm, attend, gelu, read_out, write_rows
 
 rng = np.random.default_rng(0)
 n, width = 200, 64
@@ -37,7 +38,10 @@ write_rows(0, n, state, rows)
 attend(0, len(texts), product(rows, 3 * width), texts, 2, seen)
 add_norm(0, n, product(seen, width), Norm(ones, ones, np.float32(1e-12)), state, rows)
 gelu(0, n, product(rows, 4 * width), inner)
-parts = (state, *rows, *seen, *inner)
+head = Head(rng.normal(size=(30, width)).astype(np.float32), rng.normal(size=30).astype(np.float32))
+logits = np.zeros((len(texts), 30), np.float32)
+read_out(0, len(texts), state, texts, head, logits)
+parts = (state, logits, *rows, *seen, *inner)
 print(sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest())
 """
 
