@@ -26,7 +26,7 @@ from reranker.storage import PARTS
 from reranker.tables import first_line
 from reranker.writing import atomic
 
-ROWS_PER_PART = 16_384
+ROWS_PER_PART = 8_192
 STATE = "state.json"
 
 

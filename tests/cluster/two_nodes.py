@@ -22,7 +22,7 @@ from tests.logs import log_of
 
 ROOT = Path(__file__).resolve().parents[2]
 N_FILES, LOST_AFTER, WITHIN_S = 24, 6, 240.0
-N_POSTS = 5 * 16_384  # as many parts
+N_POSTS = 5 * 8_192  # as many parts
 
 
 @pytest.fixture(scope="module", autouse=True)
