@@ -8,6 +8,7 @@ Items (m,) are labelled once and may be shown many times; rows (c,) are the view
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.clustered import LEVEL, Estimate, cluster_totals, t_quantile
 from reranker.columns import BoolArray, FloatArray, IntArray
@@ -37,9 +38,9 @@ def hajek(label: FloatArray, inclusion: FloatArray, views: FloatArray, *, level:
     if len(label) < 2 or not views.sum() > 0:
         raise ValueError(f"labels: expected at least 2 on items with views, got {len(label)}")
     weight = views / inclusion
-    value = float(weight @ label / weight.sum())
+    value = _total(weight, label) / float(weight.sum())
     residual = weight * (label - value) / weight.sum()
-    error = float(np.sqrt((1.0 - inclusion) @ residual**2))
+    error = float(np.sqrt(_total(1.0 - inclusion, residual**2)))
     return _estimate(value, error**2, level, (len(label), len(label)), len(label) - 1.0)
 
 
@@ -125,7 +126,7 @@ def audited_prevalence(
     Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 1992, chapter 6 (difference estimator).
     """
     share = _shares(examination)
-    value, model = float(share @ audit.corrected[item]), float(share @ audit.score[item])
+    value, model = _total(share, audit.corrected[item]), _total(share, audit.score[item])
     return _corrected(value, model, (share, share * value), (item, audit, cluster, level))
 
 
@@ -157,9 +158,9 @@ def audited_change(
     """
     before, after = _shares(first), _shares(second)
     truth, score = audit.corrected[item], audit.score[item]
-    p0, p1 = float(before @ truth), float(after @ truth)
+    p0, p1 = _total(before, truth), _total(after, truth)
     centre = after * p1 - before * p0
-    model = float((after - before) @ score)
+    model = _total(after - before, score)
     return _corrected(p1 - p0, model, (after - before, centre), (item, audit, cluster, level))
 
 
@@ -181,14 +182,14 @@ def audited_relative_change(
     """
     before, after = _shares(first), _shares(second)
     truth, score = audit.corrected[item], audit.score[item]
-    p0, p1 = float(before @ truth), float(after @ truth)
+    p0, p1 = _total(before, truth), _total(after, truth)
     if p0 <= 0:
         raise ValueError(f"baseline: expected a prevalence above 0, got {p0}")
     ratio = p1 / p0
     weight = (after - ratio * before) / p0
     centre = (after * p1 - ratio * before * p0) / p0
-    at_first = float(before @ score)
-    model = float(after @ score) / at_first - 1.0 if at_first > 0 else float("nan")
+    at_first = _total(before, score)
+    model = _total(after, score) / at_first - 1.0 if at_first > 0 else float("nan")
     return _corrected(ratio - 1.0, model, (weight, centre), (item, audit, cluster, level))
 
 
@@ -219,12 +220,12 @@ def hajek_change(
     label = np.where(drawn, audit.label[item], 0.0)
     missed, figures = np.zeros(len(item)), []
     for sign, views in ((-1.0, _shares(first)), (1.0, _shares(second))):
-        total = float(views @ weight)
+        total = _total(views, weight)
         if not total > 0:
             raise ValueError("labels: expected some on items that are viewed under each policy, got none")
-        figures.append(float((views * weight) @ label) / total)
+        figures.append(_total(views * weight, label) / total)
         missed += sign * np.where(drawn, views / total * (label - figures[-1]), 0.0)
-    model = float((_shares(second) - _shares(first)) @ audit.score[item])
+    model = _total(_shares(second) - _shares(first), audit.score[item])
     return _audited(figures[1] - figures[0], model, (missed, missed * weight), (item, audit, cluster, level))
 
 
@@ -273,7 +274,7 @@ def _audited(
     m, n_labels = len(audit.score), int(audit.drawn.sum())
     inverse = np.where(audit.drawn, 1.0 / np.where(audit.drawn, audit.inclusion, 1.0), 0.0)
     noise = (1.0 - audit.inclusion) * inverse**2
-    drawing = float(np.bincount(item, weights=missed, minlength=m) ** 2 @ noise)
+    drawing = _total(np.bincount(item, weights=missed, minlength=m) ** 2, noise)
     totals = cluster_totals((influence,), cluster)[0]
     groups = len(totals)
     if min(groups, n_labels) < 2:
@@ -281,7 +282,7 @@ def _audited(
     # within users the drawing is in the spread already: taken out, so that it counts once
     user = np.unique(cluster, return_inverse=True)[1]
     pair, of_pair = np.unique(user * m + item, return_inverse=True)
-    counted = float(np.bincount(of_pair, weights=missed) ** 2 @ noise[pair % m])
+    counted = _total(np.bincount(of_pair, weights=missed) ** 2, noise[pair % m])
     users = max(groups / (groups - 1) * float((totals * totals).sum()) - counted, 0.0)
     n_positive = int((audit.label[audit.drawn] > 0.5).sum())
     each = np.bincount(item, weights=missed, minlength=m)[audit.drawn] * np.sqrt(noise[audit.drawn])
@@ -314,6 +315,11 @@ def _shares(examination: FloatArray) -> FloatArray:
     if not np.isfinite(examination).all() or not examination.sum() > 0:
         raise ValueError("examination: expected finite numbers with a sum above 0")
     return np.asarray(examination / examination.sum(), dtype=np.float64)
+
+
+def _total(first: NDArray[np.number], second: FloatArray) -> float:
+    """Of the products. Not first @ second: BLAS splits long ones by thread, and the last digits with them."""
+    return float((first * second).sum())
 
 
 def _check_chance(inclusion: FloatArray) -> None:

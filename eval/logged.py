@@ -33,7 +33,7 @@ from eval.margins import Margins, load_margins
 from eval.off_policy import Estimator
 from eval.overlap import Limits, Served
 from eval.support import MENDED_BY, WRONG, SupportReport, gate
-from reranker.columns import FeedError, IntArray
+from reranker.columns import FeedError
 from reranker.impressions import ImpressionLog
 from reranker.ray_session import RaySession
 
@@ -128,7 +128,7 @@ def compare_logged(
         needed_users=max((one.needed_users for one in gates if one.needed_users is not None), default=None),
         uneven=unlike,
         n_requests=len(values.user),
-        n_users=len(np.unique(values.user)),
+        n_users=int(values.user.max()) + 1,
         n_unknown=int((~values.both_known).sum()),
         margins=agreed,
         banner=agreed.banner(context.planned_margins),
@@ -211,7 +211,7 @@ def _gates(
                 log_logging=values.log_logging,
                 log_target=values.log_target[p],
                 slot_offsets=values.slot_offsets,
-                user=_codes(values.user),
+                user=values.user,
                 unsupported=np.clip(values.unsupported_slot[p], 0.0, 1.0),
                 expected_log_step=values.expected_step,
             ),
@@ -222,10 +222,6 @@ def _gates(
         for p in (0, 1)
     )
     return first, second
-
-
-def _codes(user: IntArray) -> IntArray:
-    return np.unique(user, return_inverse=True)[1].astype(np.int64)
 
 
 def _status(gates: tuple[SupportReport, SupportReport], *, has_model: bool) -> tuple[Status, tuple[str, ...]]:

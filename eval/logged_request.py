@@ -94,7 +94,7 @@ class RequestValues:
         for item in fields(RequestValues):
             values, per = getattr(self, item.name), _PER.get(item.name, "n")
             absent = item.name in _OF_POSTS and not values.shape[-1]
-            made[item.name] = values if absent else values[..., chosen[per]]
+            made[item.name] = values if absent else np.take(values, chosen[per], axis=-1)
         return RequestValues(**made)
 
 
@@ -106,8 +106,9 @@ _PER = {
 
 
 def joined_values(parts: Iterable[RequestValues]) -> RequestValues:
-    """All requests in the order of their keys."""
+    """All requests in the order of their keys; users are counted from 0, in the order of their codes."""
     held = list(parts)
     every = {item.name: np.concatenate([getattr(part, item.name) for part in held], axis=-1)
              for item in fields(RequestValues)}  # fmt: skip
+    every["user"] = np.unique(every["user"], return_inverse=True)[1].astype(np.int64)
     return RequestValues(**every).take(np.argsort(every["request"], kind="stable"))

@@ -6,7 +6,7 @@ order, the same to the last bit however the log is cut into batches.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -191,7 +191,7 @@ def fit_log_model(sample: Sample, *, seed: int, session: RaySession | None = Non
     Args:
         sample: what they are fitted on.
         seed: of the folds.
-        session: whose workers fit the models of the actions, one each at a time; None is this process.
+        session: whose workers fit the models, one each at a time; None is this process.
 
     Raises:
         ValueError: fewer than 2 users.
@@ -199,31 +199,30 @@ def fit_log_model(sample: Sample, *, seed: int, session: RaySession | None = Non
     """
     offsets = np.concatenate(([0], np.cumsum(sample.length))).astype(np.int64)
     depth = view_depth(sample.viewed, offsets)
-    folds = min(N_FOLDS, len(np.unique(sample.user)))
-    seen = np.flatnonzero(sample.viewed)
-    user, x = np.repeat(sample.user, sample.length)[seen], sample.features[seen]
-    try:
-        stops = fit_stops(sample.features, offsets, depth, sample.user, seed=seed)
-        stop = _folded(stops, x, FREE)
-    except ValueError:  # nobody stopped, or everybody did at once
-        stop = _never(x.shape[1])
+    fit = partial(_fit, replace(sample, actions={}), offsets, depth, seed)
+    wanted = (None, *sample.actions.values())
+    stop, *actions = map(fit, wanted) if session is None else session.map(fit, wanted)
     read = np.flatnonzero(depth > 0)
     theta = fit_survival(depth[read], sample.length[read], sample.user[read]).examination
-    fit = partial(_fit_action, x, user, folds, seed)
-    done = (values[seen] for values in sample.actions.values())
-    fitted = map(fit, done) if session is None else session.map(fit, done)
-    return LogModel(stop, dict(zip(sample.actions, fitted, strict=True)), _whole(theta))
+    return LogModel(stop, dict(zip(sample.actions, actions, strict=True)), _whole(theta))
 
 
-def _fit_action(x: FloatArray, user: IntArray, folds: int, seed: int, values: FloatArray) -> FoldedLogistic:
-    """The model of an action (m,) on slots that were looked at, with features (m, d)."""
-    done = values > 0
-    amount = float(values[done].mean()) if done.any() else 1.0
+def _fit(
+    sample: Sample, offsets: IntArray, depth: IntArray, seed: int, action: FloatArray | None
+) -> FoldedLogistic:
+    """The model of an action (s,) on the slots that were looked at; None is reading no further."""
+    seen = np.flatnonzero(sample.viewed)
+    x = sample.features[seen]
     try:
+        if action is None:
+            stops = fit_stops(sample.features, offsets, depth, sample.user, seed=seed)
+            return _folded(stops, x, FREE)
+        done, user = action[seen] > 0, np.repeat(sample.user, sample.length)[seen]
+        folds = min(N_FOLDS, len(np.unique(sample.user)))
         model = fit_response(x, done, user, n_folds=folds, seed=seed)
-    except ValueError:  # too rare: nothing can be learned of it without the user's own
+        return _folded(model, x, 0, float(action[seen][done].mean()))
+    except ValueError:  # too rare, or always: nothing can be learned of it without the user's own
         return _never(x.shape[1])
-    return _folded(model, x, 0, amount)
 
 
 def position_examiner(log: ImpressionLog, theta: FloatArray) -> Callable[[IntArray], FloatArray]:

@@ -37,7 +37,7 @@ class ProducerShares:
     @property
     def concentration(self) -> float:
         """Herfindahl-Hirschman index of the exposure: 1 for one producer, 1 / p for p equal ones."""
-        return float(self.exposure @ self.exposure)
+        return float((self.exposure**2).sum())
 
     def top(self, k: int = 10) -> IntArray:
         """Codes of the k producers with the most harmful views, most first, ties by code."""

@@ -205,12 +205,12 @@ def top_user_share(harm: FloatArray, share: float = 0.01, weight: FloatArray | N
     order = np.argsort(-harm, kind="stable")
     times = np.ones(len(harm)) if weight is None else weight[order]
     reached = np.cumsum(times)
-    total = float(times @ harm[order])
+    total = float((times * harm[order]).sum())
     if total <= 0:
         return float("nan")
     line = share * reached[-1]
     inside = np.clip(line - (reached - times), 0.0, times)  # how much of each user is in the top
-    return float(inside @ harm[order]) / total
+    return float((inside * harm[order]).sum()) / total
 
 
 def user_bootstrap(

@@ -122,7 +122,7 @@ def effective_sample_size(weight: FloatArray) -> float:
         >>> round(effective_sample_size(np.array([0.1, 0.5, 1, 2, 10])), 9)
         1.757172715
     """
-    squares = float(weight @ weight)
+    squares = float((weight * weight).sum())  # BLAS splits long products by thread: other last digits
     return float(weight.sum() ** 2 / squares) if squares > 0 else 0.0
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,13 +69,25 @@ class ScoreCache:
         found = (self._number("PRAGMA application_id"), self._number("PRAGMA user_version"))
         if tables and found != (APPLICATION_ID, SCHEMA):
             raise ValueError(f"{self.path}: expected a score cache, got another SQLite file")
-        self._file.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         self._file.execute("PRAGMA synchronous = NORMAL")
         self._file.execute("BEGIN IMMEDIATE")
         self._file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self._file.execute(f"PRAGMA user_version = {SCHEMA}")
         self._file.execute(_CREATE)
         self._file.execute("COMMIT")
+
+    def _write_ahead(self) -> None:
+        """Waits for others that open the file: SQLite itself waits in reads and writes, and not here."""
+        until = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                self._file.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     def _number(self, query: str) -> int:
         return int(self._file.execute(query).fetchone()[0] or 0)

@@ -123,6 +123,7 @@ class _Pool:
                 self._take_back(doing, error)
                 continue
             except self._ray.exceptions.RayError as error:
+                self._idle.append(actor)  # to be ended: nothing else knows of it
                 raise told_by_ray(error) from None
             self._idle.append(actor)
             if doing is not None:

@@ -7,6 +7,7 @@ itself; only what is small goes through Ray. Ray is imported when a session is o
 
 import logging
 import os
+import pickle
 import socket
 import warnings
 from collections import deque
@@ -27,7 +28,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _PACKAGE = "harm-aware-reranker"
-_STORE_BYTES = 200_000_000  # partitions do not pass through it, only their small results
+_STORE_BYTES = 1_000_000_000  # partitions do not pass through it; a sample that models are fitted on does
 _REACH_S = 10.0
 _ASK_S = 120.0  # a worker process starts in seconds; a node that answers no later is not there
 
@@ -230,15 +231,16 @@ def _shared_out(n_workers: int | None) -> RaySession:
     return RaySession(n, cpus, n_gpus)
 
 
-def _called(function: Callable[[T], R], item: T) -> R:
+def _called(function: Callable[[T], Any], item: T) -> bytes:
+    """The result, pickled: arrays that are not stay in the object store for as long as they are used."""
     quiet_memory()  # a worker process of Ray has the defaults, whatever the driver has
-    return function(item)
+    return pickle.dumps(function(item), protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _result(reference: Any) -> Any:
     import ray  # noqa: PLC0415 - of an extra
 
     try:
-        return ray.get(reference)
+        return pickle.loads(ray.get(reference))  # noqa: S301 - of our own workers, as Ray reads all that comes
     except ray.exceptions.RayError as error:
         raise told_by_ray(error) from None

@@ -401,6 +401,7 @@ def test_while_texts_are_read_the_page_says_how_far_it_is(
         assert page.locator("#feeds").is_hidden()
         settled(page)
         assert page.locator("#loading").is_hidden()
+        page.context.close()  # before the server, which the page may still ask
 
 
 def test_without_a_classifier_the_page_says_that_nothing_is_scored(visit: Open, tmp_path: Path) -> None:
@@ -409,6 +410,7 @@ def test_without_a_classifier_the_page_says_that_nothing_is_scored(visit: Open, 
         assert "No harm is scored here" in page.locator("#message-text").inner_text()
         load(page, write_feed(tmp_path / "mine.jsonl"))
         assert page.locator("#list-treatment .harms").first.inner_text() == "harm not scored: no classifier"
+        page.context.close()
 
 
 def test_a_server_with_keys_asks_for_one(visit: Open) -> None:
@@ -416,4 +418,4 @@ def test_a_server_with_keys_asks_for_one(visit: Open) -> None:
         page = visit(at=at, expected=(401,))
         page.get_by_label("This server asks for a key").fill("open sesame")
         page.get_by_role("button", name="Use it").click()
-        settled(page)
+        settled(page).context.close()

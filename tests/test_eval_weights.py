@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from eval.weights import (
     balanced_weights,
@@ -55,6 +56,15 @@ def test_effective_sample_size_in_closed_form():
     assert effective_sample_size(np.array([0.1, 0.5, 1, 2, 10])) == pytest.approx(1.757172715, abs=1e-9)
     assert effective_sample_size(np.ones(7)) == 7
     assert effective_sample_size(np.zeros(3)) == 0
+
+
+def test_the_effective_sample_size_has_the_same_bits_on_any_number_of_cores():
+    weights = np.random.default_rng(0).lognormal(size=(5, 100_003))
+    found = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            found.append([effective_sample_size(weight) for weight in weights])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("k", [0.2, 0.5, 0.9])

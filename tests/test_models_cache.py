@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,20 @@ def test_the_oldest_rows_go_first(tmp_path: Path) -> None:
     cache.close()
     with pytest.raises(ValueError, match="max_rows: expected at least 1, got 0"):
         ScoreCache(tmp_path / "scores.sqlite", max_rows=0)
+
+
+def test_a_file_that_another_opens_at_the_same_time_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "scores.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    ends.start()
+    cache = ScoreCache(path)
+    assert not other.in_transaction
+    assert len(cache) == 0
+    cache.close()
+    ends.join()
+    other.close()
 
 
 def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from reranker.cli import main
 from reranker.columns import FeedError
 from reranker.ray_session import RaySession, ray_session
 
-pytest.importorskip("ray", reason="needs the extra cluster")
+ray = pytest.importorskip("ray", reason="needs the extra cluster")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_an_exception_comes_as_it_is_and_is_not_tried_again(session: RaySession,
             file.write("x")
         raise FeedError(f"posts.jsonl: bad row {item}")
 
+    seen = []
     for call in (
         lambda: session.map(bad, [7]),
         lambda: session.map_with(int, lambda _state, item: bad(item), [7]),
@@ -98,7 +99,13 @@ def test_an_exception_comes_as_it_is_and_is_not_tried_again(session: RaySession,
         with pytest.raises(FeedError, match=r"^posts.jsonl: bad row 7$") as raised:
             list(call())
         assert type(raised.value) is FeedError
+        seen.append(raised.value)  # it keeps what its frames knew, which must not keep a process
     assert (tmp_path / "tries").read_text() == "xxx"
+    until = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert len(seen) == 3
 
 
 def test_a_process_makes_its_state_once_and_has_its_share_of_the_cores(session: RaySession) -> None:
