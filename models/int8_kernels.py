@@ -12,10 +12,14 @@ Source: T. Dettmers et al., "LLM.int8(): 8-bit matrix multiplication for transfo
 threshold finds the outliers, here their number is fixed.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -40,10 +44,11 @@ _LEVELS = np.float32(127)
 _TINY = np.float32(1e-30)
 
 _EDGE = 4.5  # beyond it the tail of a normal distribution holds 3e-6
-_DEGREE = 14
+_DEGREE = 10
 _HALVINGS = 6  # exp(x) is the 64th power of exp(x / 64), whose series is short
 _LEAST = np.float32(-40)
 _SEARCHED = 64  # numbers of a row that are searched together
+_DOWN, _ACROSS = 4, 16  # of a product that is held in registers
 
 _loop = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 # Part of the loop that calls it: on its own it would be compiled once more, and a process that compiles would
@@ -166,32 +171,37 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
     """Writes what the tokens of texts attend to as rows; `texts` (n, 2) has their first tokens and lengths.
 
     The product is queries, keys and values (T, 3 hidden), the queries already divided by the root of the
-    width of a head, which is a multiple of 4.
+    width of a head.
     """
     size = product.sums.shape[1] // 3
     width = size // n_heads
     longest = 0
     for i in range(first, last):
         longest = max(longest, texts[i, 1])
-    filled = -(-longest // 16) * 16
-    numbers, seen = np.empty((longest, 3 * size), np.float32), np.empty((longest, size), np.float32)
-    keys, values = np.zeros((width, filled), np.float32), np.zeros((filled, width), np.float32)
-    room, held, tops = np.empty(filled, np.float32), np.empty(1, np.int32), _room_for_tops(size)
+    n_queries, n_keys = _whole(longest, _DOWN), _whole(longest, _ACROSS)
+    # products are made 4 x 16 at a time, and may read and write as far beyond what is wanted
+    numbers = np.zeros((n_queries, 3 * size + _ACROSS), np.float32)
+    seen = np.empty((n_queries, size + _ACROSS), np.float32)
+    keys, weights = np.zeros((width, n_keys), np.float32), np.zeros((_DOWN, n_keys), np.float32)
+    held, tops = np.empty(1, np.int32), _room_for_tops(size)
     for i in range(first, last):
         start, length = texts[i]
-        weights = room[: -(-length // 16) * 16]
         for p in range(length):
-            _read_row(product, start + p, numbers[p])
+            _read_row(product, start + p, numbers[p, : 3 * size])
         for h in range(n_heads):
-            begin, end = h * width, (h + 1) * width
+            begin = h * width
             for p in range(length):
-                keys[:, p] = numbers[p, size + begin : size + end]
-                values[p] = numbers[p, 2 * size + begin : 2 * size + end]
-            for p in range(length):
-                _weigh(numbers[p, begin:end], keys, length, weights, held)
-                _mix(weights, values, length, seen[p, begin:end])
+                for j in range(width):
+                    keys[j, p] = numbers[p, size + begin + j]
+            for p in range(0, length, _DOWN):
+                for k in range(0, length, _ACROSS):
+                    _multiply(numbers, (p, begin), keys, (0, k), width, weights, (0, k))
+                for r in range(min(_DOWN, length - p)):
+                    _soften(weights[r, :length], held)
+                for j in range(begin, begin + width, _ACROSS):
+                    _multiply(weights, (0, 0), numbers, (0, 2 * size + j), length, seen, (p, j))
         for p in range(length):
-            _write_row(seen[p], tops, rows, start + p)
+            _write_row(seen[p, :size], tops, rows, start + p)
 
 
 @_loop  # type: ignore[untyped-decorator]
@@ -273,20 +283,68 @@ def _place_of_largest(tops: Integers) -> np.int32:
 
 
 @_part  # type: ignore[untyped-decorator]
-def _weigh(query: Floats, keys: Floats, length: int, weights: Floats, held: Integers) -> None:
-    """Writes the weights of the keys (width, length) for a query, which sum to 1, and 0 behind them."""
-    weights[:] = np.float32(0)
-    for j in range(0, len(query), 4):
-        a, b, c, d = query[j], query[j + 1], query[j + 2], query[j + 3]
-        for p in range(len(weights)):
-            weights[p] += a * keys[j, p] + b * keys[j + 1, p] + c * keys[j + 2, p] + d * keys[j + 3, p]
+def _whole(n: int, step: int) -> int:
+    """The first multiple of a step that is not below n."""
+    return -(-n // step) * step
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _multiply(
+    _context: Any, a: Any, _a_at: Any, b: Any, _b_at: Any, _depth: Any, out: Any, _out_at: Any
+) -> Any:
+    """Writes the product of 4 rows of `a` and 16 columns of `b`, `depth` deep, into `out`.
+
+    Each begins at the row and column given. All are contiguous float32. The sums stay in registers, which no
+    compiler does of loops over arrays: on one machine 4 x 32 by 32 x 16 took a ninth of the time. Each is
+    added up in one order, whatever else is multiplied.
+    """
+    place = types.UniTuple(types.intp, 2)
+    signature = types.void(a, place, b, place, types.intp, out, place)
+    lanes = ir.VectorType(ir.FloatType(), _ACROSS)
+    zero, unset = ir.Constant(lanes, None), ir.Constant(lanes, ir.Undefined)
+    same = ir.Constant(ir.VectorType(ir.IntType(32), _ACROSS), None)
+
+    def generate(context: Any, builder: Any, given: Any, arguments: Any) -> Any:
+        def row_from(n: int) -> Callable[[Any], Any]:
+            array = context.make_array(given.args[n])(context, builder, arguments[n])
+            step = cgutils.unpack_tuple(builder, array.shape, 2)[1]
+            row, column = cgutils.unpack_tuple(builder, arguments[n + 1], 2)
+            start = builder.gep(array.data, [builder.add(builder.mul(row, step), column)])
+            return lambda at: builder.gep(start, [builder.mul(at, step)])
+
+        left, right, to = row_from(0), row_from(2), row_from(5)
+        size = arguments[4].type
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(_DOWN)]
+        with cgutils.for_range(builder, arguments[4]) as loop:
+            numbers = builder.load(builder.bitcast(right(loop.index), lanes.as_pointer()))
+            numbers.align = 4
+            for r, total in enumerate(sums):
+                one = builder.load(builder.gep(left(size(r)), [loop.index]))
+                one = builder.shuffle_vector(
+                    builder.insert_element(unset, one, ir.IntType(32)(0)), unset, same
+                )
+                product = builder.fmul(one, numbers, flags=("fast",))
+                builder.store(builder.fadd(builder.load(total), product, flags=("fast",)), total)
+        for r, total in enumerate(sums):
+            written = builder.store(builder.load(total), builder.bitcast(to(size(r)), lanes.as_pointer()))
+            written.align = 4
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@_part  # type: ignore[untyped-decorator]
+def _soften(weights: Floats, held: Integers) -> None:
+    """Turns what queries and keys give (length,) into weights that sum to 1."""
     bits, top = weights.view(np.int32), -_MAGNITUDE
-    for p in range(length):  # bits of negative numbers turned, so that integers are in the order of floats
+    for p in range(
+        len(weights)
+    ):  # bits of negative numbers turned, so that integers are in the order of floats
         top = max(top, bits[p] ^ ((bits[p] >> _SIGN) & _MAGNITUDE))
     held[0] = top ^ ((top >> _SIGN) & _MAGNITUDE)
     largest = held.view(np.float32)[0]
     total = np.float32(0)
-    for p in range(length):
+    for p in range(len(weights)):
         x = max(weights[p] - largest, _LEAST) * np.float32(0.5**_HALVINGS)
         e = np.float32(1 / 24) + x * (np.float32(1 / 120) + x * np.float32(1 / 720))
         e = np.float32(1) + x * (np.float32(1) + x * (np.float32(1 / 2) + x * (np.float32(1 / 6) + x * e)))
@@ -296,14 +354,4 @@ def _weigh(query: Floats, keys: Floats, length: int, weights: Floats, held: Inte
         total += e
     per = np.float32(1) / total
     for p in range(len(weights)):
-        weights[p] = weights[p] * per if p < length else np.float32(0)
-
-
-@_part  # type: ignore[untyped-decorator]
-def _mix(weights: Floats, values: Floats, length: int, out: Floats) -> None:
-    """Writes the weighted sum of values (length, width); behind them are weights of 0 and finite values."""
-    out[:] = np.float32(0)
-    for p in range(0, length, 4):
-        a, b, c, d = weights[p], weights[p + 1], weights[p + 2], weights[p + 3]
-        for j in range(len(out)):
-            out[j] += a * values[p, j] + b * values[p + 1, j] + c * values[p + 2, j] + d * values[p + 3, j]
+        weights[p] *= per

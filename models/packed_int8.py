@@ -36,6 +36,8 @@ from models.packed import FILLED_TO, Embeddings, is_packable, runs_of
 
 Shared = Callable[..., None]
 
+_PARTS = 4  # of a thread
+
 
 def is_packable_int8(config: dict[str, Any]) -> bool:
     """Whether `Int8Bert` computes what the transformers module of this config does, but for rounding."""
@@ -76,10 +78,17 @@ class Int8Bert:
         return torch.from_numpy(logits)
 
     def _shared(self, loop: Callable[..., None], n: int, *given: object) -> None:
-        """Runs a compiled loop over n rows, in as many threads as torch has."""
-        part = -(-n // torch.get_num_threads())
-        rest = [self._others.submit(loop, at, min(at + part, n), *given) for at in range(part, n, part)]
-        loop(0, min(part, n), *given)
+        """Runs a compiled loop over n rows, in as many threads as torch has; whoever is done takes more."""
+        n_threads = torch.get_num_threads()
+        part = -(-n // (_PARTS * n_threads))
+        starts = iter(range(0, n, part))
+
+        def work() -> None:
+            for at in starts:
+                loop(at, min(at + part, n), *given)
+
+        rest = [self._others.submit(work) for _ in range(n_threads - 1)]
+        work()
         for one in rest:
             one.result()
 
