@@ -190,10 +190,30 @@ def test_only_plain_bert_is_packed() -> None:
     assert not is_packable(config | {"is_decoder": True})
     assert is_packable_int8(config)
     assert not is_packable_int8({"model_type": "roberta"})
-    assert not is_packable_int8(config | {"hidden_size": 60, "num_attention_heads": 10})
     assert not is_packable_int8(config | {"intermediate_size": 10_000})
     assert runs_of([5, 5, 3, 4, 4]) == [(0, 2, 5), (10, 1, 3), (13, 2, 4)]
     assert runs_of([]) == []
+
+
+@pytest.mark.parametrize(("size", "n_heads"), [(32, 2), (60, 10), (96, 4)])
+def test_int8_reads_heads_of_any_width(size: int, n_heads: int) -> None:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=64,
+        hidden_size=size,
+        num_hidden_layers=1,
+        num_attention_heads=n_heads,
+        intermediate_size=80,
+    )
+    model = (
+        MultiLabelEncoder(BertModel(config, add_pooling_layer=False), size, 2).eval().requires_grad_(False)
+    )
+    for values in model.parameters():
+        torch.nn.init.normal_(values, std=0.2)
+    ids = [torch.randint(1, 64, (n,)).tolist() for n in (1, 4, 17, 33)]
+    with torch.inference_mode():
+        expected = torch.cat([model(torch.tensor([one]), torch.ones(1, len(one))) for one in ids])
+    np.testing.assert_allclose(Int8Bert(model)(ids).numpy(), expected.numpy(), atol=0.03)
 
 
 def test_batches_hold_each_row_once_within_the_budget() -> None:

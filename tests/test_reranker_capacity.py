@@ -143,7 +143,7 @@ def test_traffic_that_cannot_be_is_refused(change: dict[str, float], message: st
 def test_rates_that_cannot_be_are_refused_by_file_and_key(tmp_path: Path, rates: Rates) -> None:
     path, given = tmp_path / "rates.toml", RATES.read_text("utf-8")
     for old, new, message in (
-        ("per_core = 8900.0", "per_core = -1.0", r"rates.toml: rates.score_default.per_core: .* got -1.0"),
+        ("per_core = 11100.0", "per_core = -1.0", r"rates.toml: rates.score_default.per_core: .* got -1.0"),
         ("[rates.rerank]", "[rates.rerank]\nextra = 1", r"rates.toml: rates.rerank.extra: .* got 1"),
         ("schema = 1", "schema = 2", r"rates.toml: schema: .* got 2"),
         ("utilisation = 0.7", "", r"rates.toml: assumed.utilisation: .* got nothing"),
