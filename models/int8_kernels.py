@@ -2,8 +2,8 @@
 
 Of each row of numbers the few largest are kept as they are, and the others as int8 levels with one scale: an
 outlier then costs the others no precision. A product of levels is int32; the scales of its row (the token's)
-and of its column (the weight's) make numbers of it again, and what was kept is added. Every loop reads and
-writes rows of its own, so that no text depends on another and several threads may share the work.
+and of its column (the weight's) make numbers of it again, and what was kept is added. No text depends on
+another.
 
 Largest magnitudes are sought among the bits of the numbers: compilers take the maximum of integers many at a
 time, that of floats one by one.
@@ -114,22 +114,20 @@ _SHARES = _shares()
 
 
 @_loop  # type: ignore[untyped-decorator]
-def write_rows(first: int, last: int, values: Floats, rows: Rows) -> None:
+def write_rows(values: Floats, rows: Rows) -> None:
     """Writes numbers (T, n) as rows."""
     row, tops = np.empty(values.shape[1], np.float32), _room_for_tops(values.shape[1])
-    for t in range(first, last):
+    for t in range(len(values)):
         row[:] = values[t]
         _write_row(row, tops, rows, t)
 
 
 @_loop  # type: ignore[untyped-decorator]
-def add_norm(  # noqa: PLR0917 - compiled loops take no keywords
-    first: int, last: int, product: Product, norm: Norm, hidden: Floats, rows: Rows
-) -> None:
+def add_norm(product: Product, norm: Norm, hidden: Floats, rows: Rows) -> None:
     """Adds a product to the hidden states (T, hidden), normalises them in place, and writes them as rows."""
     n = hidden.shape[1]
     row, tops = np.empty(n, np.float32), _room_for_tops(n)
-    for t in range(first, last):
+    for t in range(len(hidden)):
         _read_row(product, t, row)
         state = hidden[t]
         total, squares = np.float32(0), np.float32(0)
@@ -147,12 +145,12 @@ def add_norm(  # noqa: PLR0917 - compiled loops take no keywords
 
 
 @_loop  # type: ignore[untyped-decorator]
-def gelu(first: int, last: int, product: Product, rows: Rows) -> None:
-    """Writes x Phi(x) of the numbers x of a product as rows."""
+def gelu(n_rows: int, product: Product, rows: Rows) -> None:
+    """Writes x Phi(x) of the numbers x of the first rows of a product as rows."""
     n = product.sums.shape[1]
     row, tops = np.empty(n, np.float32), _room_for_tops(n)
     edge, per = np.float32(_EDGE), np.float32(2 / _EDGE**2)
-    for t in range(first, last):
+    for t in range(n_rows):
         _read_row(product, t, row)
         for j in range(len(row)):
             inside = min(max(row[j], -edge), edge)
@@ -165,9 +163,7 @@ def gelu(first: int, last: int, product: Product, rows: Rows) -> None:
 
 
 @_loop  # type: ignore[untyped-decorator]
-def attend(  # noqa: PLR0917 - compiled loops take no keywords
-    first: int, last: int, product: Product, texts: Places, n_heads: int, rows: Rows
-) -> None:
+def attend(product: Product, texts: Places, n_heads: int, rows: Rows) -> None:
     """Writes what the tokens of texts attend to as rows; `texts` (n, 2) has their first tokens and lengths.
 
     The product is queries, keys and values (T, 3 hidden), the queries already divided by the root of the
@@ -176,7 +172,7 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
     size = product.sums.shape[1] // 3
     width = size // n_heads
     longest = 0
-    for i in range(first, last):
+    for i in range(len(texts)):
         longest = max(longest, texts[i, 1])
     n_queries, n_keys = _whole(longest, _DOWN), _whole(longest, _ACROSS)
     # products are made 4 x 16 at a time, and may read and write as far beyond what is wanted
@@ -184,7 +180,7 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
     seen = np.empty((n_queries, size + _ACROSS), np.float32)
     keys, weights = np.zeros((width, n_keys), np.float32), np.zeros((_DOWN, n_keys), np.float32)
     held, tops = np.empty(1, np.int32), _room_for_tops(size)
-    for i in range(first, last):
+    for i in range(len(texts)):
         start, length = texts[i]
         for p in range(length):
             _read_row(product, start + p, numbers[p, : 3 * size])
@@ -205,13 +201,11 @@ def attend(  # noqa: PLR0917 - compiled loops take no keywords
 
 
 @_loop  # type: ignore[untyped-decorator]
-def read_out(  # noqa: PLR0917 - compiled loops take no keywords
-    first: int, last: int, hidden: Floats, texts: Places, head: Head, logits: Floats
-) -> None:
+def read_out(hidden: Floats, texts: Places, head: Head, logits: Floats) -> None:
     """Writes what the head makes (n, out) of the mean state of each text; `texts` as of `attend`."""
     n = hidden.shape[1]
     mean = np.empty(n, np.float32)
-    for i in range(first, last):
+    for i in range(len(texts)):
         start, length = texts[i]
         mean[:] = np.float32(0)
         for p in range(start, start + length):

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,10 +121,15 @@ def test_int8_gives_the_same_bits_in_any_number_of_threads() -> None:
     wide = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 512}
     model = MultiLabelEncoder(BertModel(BertConfig(vocab_size=64, num_hidden_layers=1, **wide)), 384, 61)
     torch.nn.init.normal_(model.head.weight)
-    packed, before, found = Int8Bert(model.eval().requires_grad_(False)), torch.get_num_threads(), []
+    model.eval().requires_grad_(False)
+    before, found = torch.get_num_threads(), []
     try:
         for n_threads in (1, 2, 5):
             torch.set_num_threads(n_threads)
+            packed = Int8Bert(model)
+            assert packed.n_threads == n_threads
+            with ThreadPoolExecutor() as later:  # a thread that begins now computes as if there were no model
+                assert later.submit(torch.get_num_threads).result() == torch.get_num_threads() == n_threads
             with torch.inference_mode():
                 found.append([packed(random_ids(n, 8)).numpy().tobytes() for n in range(1, 40)])
     finally:
