@@ -46,8 +46,8 @@ class LogitModel:
         self._n_labels = len(artifact.labels)
         with torch.inference_mode():
             self._forward = _forward(model.eval(), artifact, placement)
-        n_threads = self._forward.n_threads if isinstance(self._forward, Int8Bert) else 1
-        self._budget = placement.tokens_at_once * n_threads  # each takes texts of its own
+        own = self._forward
+        self._budget = own.tokens_at_once if isinstance(own, Int8Bert) else placement.tokens_at_once
 
     def logits(
         self, ids: Sequence[Sequence[int]], on_batch: Callable[[int], None] | None = None
