@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import nn
 
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, save_encoder
@@ -289,6 +292,44 @@ def test_two_processes_make_the_steps_of_one(encoder: Path, tmp_path: Path) -> N
         np.testing.assert_allclose(one["losses"], two["losses"], atol=0.02)
         shared = load_file(tmp_path / name / "model.safetensors")
         torch.testing.assert_close(weights, shared, rtol=0, atol=0.02)
+
+
+def test_what_wraps_the_model_is_gone_when_the_processes_part(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were DistributedDataParallel the last to hold the connection, one run in some dozens would hang."""
+    wrappers: list[weakref.ref[Wrapper]] = []
+    gone: list[bool] = []
+
+    def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple:
+        accelerator._models.append(Wrapper(model))
+        wrappers.append(weakref.ref(accelerator._models[-1]))
+        return accelerator._models[-1], optimizer
+
+    monkeypatch.setattr(Accelerator, "prepare", prepare)
+    monkeypatch.setattr(Accelerator, "end_training", lambda _: gone.append(wrappers[0]() is None))
+    labelled(22, dev=10).write(tmp_path / "e.parquet")
+    (tmp_path / "c.toml").write_text(config_text())
+    train(
+        read_settings(tmp_path / "c.toml", TrainConfig),
+        tmp_path / "e.parquet",
+        str(encoder),
+        tmp_path / "run",
+        device="cpu",
+    )
+    assert gone == [True]
+
+
+class Wrapper(nn.Module):
+    """As DistributedDataParallel wraps a model, in a cycle of references."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.itself = [self]
+
+    def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.module(*given)
 
 
 def test_a_training_killed_at_any_moment_ends_with_the_same_weights(encoder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The optimisation loop: resumable, shared by any number of processes, stopped when dev is best."""
 
+import gc
 import logging
 import math
 import sys
@@ -67,9 +68,7 @@ def fit(
     loop = _Loop(config, model, texts, tokenizer, files=files, placement=place(device))
     began = time.monotonic()
     stopped = loop.run()
-    # One process that ends while another still holds the connection would abort instead of ending.
-    loop.accelerator.wait_for_everyone()
-    loop.accelerator.end_training()
+    loop.end()
     if not loop.accelerator.is_main_process:
         return None
     load_best(files, model)
@@ -115,6 +114,19 @@ class _Loop:
         self.wrapped, self.optimizer = self.accelerator.prepare(self.trained, optimizer)
         self.steps_per_epoch = n_batches(self.texts.n, config.batch_size)
         self.n_steps = self.steps_per_epoch * config.epochs
+
+    def end(self) -> None:
+        """Leaves the other processes; nothing can be trained after that.
+
+        One that ends while another still holds the connection would abort instead of ending. And what
+        DistributedDataParallel holds goes first: were it the last to let go of the connection, that would
+        wait for the threads of gloo with Python's lock held, and one of those may be waiting for the lock.
+        """
+        self.accelerator.wait_for_everyone()
+        del self.wrapped
+        self.accelerator.free_memory()
+        gc.collect()
+        self.accelerator.end_training()
 
     def run(self) -> bool:
         """Trains to the end; whether it stopped before the last step."""
