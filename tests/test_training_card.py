@@ -223,12 +223,23 @@ def test_the_commands_are_those_that_exist(tmp_path: Path) -> None:
     about = complete()
     part = {key: about["training"][key] for key in ("commit", "config_digest", "examples_sha256", "n_texts")}
     about["training"]["averaged"] = [part | {"name": "first"}, part]
+    about["training"]["head_alone"] = True
     commands = card(about, tmp_path).split("```console\n")[1].split("\n```")[0]
     wanted = re.findall(r"-m (training\.\w+) (.*)", commands)
     assert [name for name, _ in wanted] == [
         f"training.{name}"
         for name in (
-            *("prepare", "train", "average", "calibrate", "evaluate", "floor", "misinformation", "package"),
+            *(
+                "prepare",
+                "train",
+                "head",
+                "average",
+                "calibrate",
+                "evaluate",
+                "floor",
+                "misinformation",
+                "package",
+            ),
         )
     ]
     assert "One of 2 averaged runs (first)" in card(about, tmp_path)
@@ -236,6 +247,20 @@ def test_the_commands_are_those_that_exist(tmp_path: Path) -> None:
         source = Path(__file__).parents[1].joinpath(*name.split(".")).with_suffix(".py").read_text()
         for option in re.findall(r"--[a-z]+", options):
             assert f'"{option}"' in source, f"{name} {option}"
+
+
+def test_what_was_added_to_the_annotations_is_said(tmp_path: Path) -> None:
+    about = complete()
+    assert "nobody annotated them for" not in card(about, tmp_path)
+    about["training"]["n_implied"] = {"insult": 1200, "identity_attack": 0}
+    assert "labels that nobody annotated them for (insult 1,200)." in card(about, tmp_path)
+
+
+def test_trainings_without_a_source_say_by_which_code(tmp_path: Path) -> None:
+    about = complete()
+    assert "by an earlier state of the training code" in card(about, tmp_path)
+    about["leave_out"]["commit"] = "0ddba11"
+    assert "by commit 0ddba11 of the training code" in card(about, tmp_path)
 
 
 def test_own_data_are_named_in_the_first_command(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_each_training_is_measured_where_it_never_was_and_a_stopped_command_goes
     written = (tmp_path / "out" / FIGURES).read_text()
     found = json.loads(written)
     assert (found["leave"], found["epochs"]) == (["a", "b,c"], 2)
+    assert found["commit"]
     assert set(found["labels"]["toxicity"]["sources"]) == {"a", "b", "c", "notes/c"}
     assert found["labels"]["toxicity"]["mean"]["auroc"] > 0.7
     trained = LabelledTexts.read(tmp_path / "out" / "1" / "examples.parquet")

@@ -19,7 +19,8 @@ _PUBLISHED = {
 def origin_sections(artifact: Artifact) -> list[str]:
     """Speed, data, cost and commands."""
     about = artifact.about
-    return [_speed(about.get("speed")), _data(about["data"]), _cost(about["training"]), _commands(artifact)]
+    data = _data(about["data"], about["training"].get("n_implied", {}))
+    return [_speed(about.get("speed")), data, _cost(about["training"]), _commands(artifact)]
 
 
 def starting_point(training: dict[str, Any]) -> str:
@@ -61,7 +62,7 @@ def _speed(speed: dict[str, Any] | None) -> str:
     )
 
 
-def _data(data: dict[str, Any]) -> str:
+def _data(data: dict[str, Any], n_implied: dict[str, int]) -> str:
     grouped: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, entry in data.items():
         n = entry["rows"].get("train") or sum(entry["rows"].values())
@@ -77,6 +78,16 @@ def _data(data: dict[str, Any]) -> str:
         'counted. Role "unseen": trained nothing, only measured; "natural": only calibrated and measured. '
         "The sha256 of each file is in artifact.json.",
         table(["role", "labelled by", "licence: data sets"], rows),
+        _implied(n_implied),
+    )
+
+
+def _implied(n_implied: dict[str, int]) -> str:
+    """What was added to the annotations, if anything."""
+    counts = ", ".join(f"{label} {n:,}" for label, n in n_implied.items() if n)
+    return counts and (
+        "What is not toxic is no attack: training texts annotated as not toxic count as negatives of labels "
+        f"that nobody annotated them for ({counts})."
     )
 
 
@@ -139,6 +150,12 @@ _AVERAGE = (
 )
 
 
+_HEAD = (
+    "python -m training.head --encoder RUN --config HEAD_CONFIG --examples EXAMPLES.parquet --out RUN2  "
+    "# and RUN2 from here on"
+)
+
+
 def _one_of(part: dict[str, Any], n: int) -> str:
     """One of the runs whose weights were averaged."""
     return (
@@ -194,6 +211,7 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
     return [
         f"python -m training.prepare{_texts(about['data'])} --out EXAMPLES.parquet",
         train,
+        *([_HEAD] if training.get("head_alone") else []),
         *([_AVERAGE] if training.get("averaged") else []),
         "python -m training.calibrate --run RUN --examples EXAMPLES.parquet --plan PLAN",
         f"python -m training.evaluate --run RUN --examples EXAMPLES.parquet --plan PLAN{data}{cases}",

@@ -187,7 +187,8 @@ def _left_out(left: dict[str, Any] | None, served: tuple[str, ...]) -> str:
         "Training sources, each left out",
         f"AUROC on data sets of the training when they are left out of it, in {len(left['leave'])} trainings "
         f"of {left['epochs']} epoch{'s' if left['epochs'] > 1 else ''} without: {groups}. In brackets TF-IDF "
-        "with the same texts left out. Not the figures of this artifact, which has seen these sources.",
+        "with the same texts left out. Not the figures of this artifact, which has seen these sources; by "
+        f"{'commit ' + left['commit'] if 'commit' in left else 'an earlier state'} of the training code.",
         table(["source", *shown], rows),
     )
 

@@ -15,6 +15,7 @@ from models.artifact import TOKENIZER, write_artifact
 from models.bag import MODEL_TYPE, BagModel
 from models.calibration import UNCALIBRATED
 from models.device import place
+from models.encoder import MultiLabelEncoder
 from training.batches import Tokens, tokenize
 from training.run import read_about
 from training.start import starting_model
@@ -29,6 +30,13 @@ def pooled_features(run: Path, text: list[str], *, device: str = "auto") -> NDAr
     if about["encoder"].get("model_type") == MODEL_TYPE:
         return _of_student(run, about, text)
     model, tokenizer, _ = starting_model(str(run), tuple(about["labels"]))
+    return encoder_features(model, tokenizer, text, device=device)
+
+
+def encoder_features(
+    model: MultiLabelEncoder, tokenizer: Tokenizer, text: list[str], *, device: str = "auto"
+) -> NDArray[np.float32]:
+    """float32 (n, d): what the head of `model` reads of each text, cut at 128 tokens; the head is lost."""
     width = model.head.in_features
     model.head = nn.Linear(width, width)
     with torch.no_grad():

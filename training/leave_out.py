@@ -25,6 +25,7 @@ from training.evidence import evaluate_label
 from training.features import pooled_features
 from training.floor import tfidf_floor
 from training.metrics import mean_of_sources
+from training.provenance import commit
 from training.settings import read_settings
 from training.train import train
 
@@ -117,8 +118,8 @@ def main() -> None:
             write_json(run / FIGURES, leave_out(part, run))
         folds.append(json.loads((run / FIGURES).read_text()))
         _log.info("without %s: done", arguments.leave[number])
-    found = {"leave": arguments.leave, "epochs": config.epochs, "labels": summary(folds)}
-    write_json(arguments.out / FIGURES, found)
+    about = {"leave": arguments.leave, "epochs": config.epochs, "commit": commit()}
+    write_json(arguments.out / FIGURES, about | {"labels": summary(folds)})
 
 
 if __name__ == "__main__":
