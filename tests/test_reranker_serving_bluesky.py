@@ -474,7 +474,7 @@ def test_a_feed_is_ranked_without_scores_while_the_scorer_has_too_much_to_do(con
         read = asyncio.create_task(service.score(Content.of_texts(["being read"])))
         await until(begun.is_set)
         waiting = asyncio.create_task(service.score(Content.of_texts(["waiting"])))
-        await asyncio.sleep(0.1)
+        await until(lambda: service.worker is not None and service.worker.n_waiting == 1)
         page = await generator.page("harm-aware", 100, None)
         free.set()
         await asyncio.gather(read, waiting)

@@ -132,22 +132,29 @@ def test_a_broken_scorer_is_not_noticed_while_every_text_is_known() -> None:
 
 
 def test_scores_that_come_too_late_for_their_request_are_kept_for_the_next() -> None:
-    scorer = HashScorer(open_=False)
+    scorer = HashScorer()
 
     async def work(service: Service) -> None:
+        await score(service, "seen")
+        scorer.gate.clear()
+        service.settings = ServeSettings(score_timeout_s=0.1)
         with pytest.raises(ScorerError, match="too slow"):
             await service.score(Content.of_texts(["a", "b"]))
+        service.settings = ServeSettings()
         scorer.gate.set()
         while service._tasks:
             await asyncio.sleep(0.01)
         await score(service, "a", "b")
 
-    with_service(ServeSettings(score_timeout_s=0.3), scorer, work)
-    assert scorer.calls == [["a", "b"]]
+    with_service(ServeSettings(), scorer, work)
+    assert scorer.calls == [["seen"], ["a", "b"]]
 
 
 @needs_redis
-def test_servers_share_a_redis_and_their_scores_end_with_their_time(redis: RealRedis) -> None:
+def test_servers_share_a_redis_and_their_scores_end_with_their_time(
+    redis: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reranker.serving.score_caches.TIMEOUT_S", 60.0)
     settings = ServeSettings(cache=redis.url, cache_ttl_s=1000)
     texts = [f"text {i}" for i in range(2500)]
     first, second, other = HashScorer(), HashScorer(), HashScorer()
@@ -167,35 +174,48 @@ def test_servers_share_a_redis_and_their_scores_end_with_their_time(redis: RealR
 def test_a_redis_that_stops_or_freezes_or_lies_costs_computing_and_no_request(
     redis: RealRedis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reranker.serving.score_caches.PAUSE_S", 0.2)
+    monkeypatch.setattr("reranker.serving.score_caches.PAUSE_S", 600.0)
     scorer = HashScorer()
+    failures = []
+
+    def asked_again(service: Service) -> None:
+        """As after the pause."""
+        cache = service.cache
+        assert isinstance(cache, RedisCache)
+        cache._left_alone_until = 0.0
+        failures.append(service.metrics.registry.get_sample_value("reranker_cache_failures_total"))
 
     async def work(service: Service) -> None:
         await score(service, "a", "b")
         for key in redis.client.scan_iter():
             redis.client.set(key, b"nonsense")
         await score(service, "a", "b")
-        redis.client.execute_command("CLIENT", "PAUSE", "800", "ALL")
-        began = time.monotonic()
+        redis.client.execute_command("CLIENT", "PAUSE", "600000", "ALL")
+        asked_again(service)
         for i in range(3):
             await score(service, f"while it hangs {i}")
-        assert time.monotonic() - began < 2.5
-        await asyncio.sleep(1.0)
         redis.stop()
+        asked_again(service)
         for i in range(20):
             await score(service, f"while it is gone {i}")
         redis.start()
-        await asyncio.sleep(0.3)
-        await score(service, "after")
-        await score(service, "after")
+        asked_again(service)
+        for i in range(100):
+            n_calls = len(scorer.calls)
+            await score(service, f"after {i}")
+            await score(service, f"after {i}")
+            if len(scorer.calls) == n_calls + 1:
+                break
+            asked_again(service)  # on a busy machine an answer may come too late
+        else:
+            pytest.fail("it was not asked again")
 
     with caplog.at_level(logging.INFO):
-        service = with_service(ServeSettings(cache=redis.url), scorer, work)
-    assert sum(call == ["after"] for call in scorer.calls) == 1
-    failures = service.metrics.registry.get_sample_value("reranker_cache_failures_total")
+        with_service(ServeSettings(cache=redis.url), scorer, work)
+    before, hung, gone, *_ = failures
+    assert (hung, gone) == (before + 1, before + 2)  # then it is left alone
     warnings = [record for record in caplog.records if "redis" in record.getMessage()]
-    assert failures is not None
-    assert 1 < len(warnings) <= failures < 23
+    assert len(warnings) >= 2
     assert "hunter2" not in caplog.text
     assert str(redis.port) not in caplog.text
 

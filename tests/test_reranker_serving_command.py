@@ -79,9 +79,10 @@ def test_a_request_that_has_begun_is_finished_when_the_server_is_told_to_end(
         assert httpx.get(f"{running.url}/health").json()["model"].startswith("tiny@")
         whole = bytes_of("vote lie", "idiot fact")
         with socket.create_connection(("127.0.0.1", running.port), timeout=60) as client:
-            head = f"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Length: {len(whole)}\r\n\r\n"
-            client.sendall(head.encode() + whole[:100])
-            time.sleep(0.3)
+            head = f"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Length: {len(whole)}\r\n"
+            client.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+            assert client.recv(65_536).startswith(b"HTTP/1.1 100")  # it reads the body: it has begun
+            client.sendall(whole[:100])
             running.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             assert running.process.poll() is None

@@ -56,9 +56,9 @@ class TestSentences:
 
     @pytest.mark.parametrize("unit", [".", "!)", ". ", "\n", " ", "a.", "。", '"', "Dr. "])
     def test_a_long_text_of_marks_is_read_at_once(self, unit: str) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         assert len(sentences(unit * (20_480 // len(unit)))) <= 100
-        assert time.perf_counter() - began < 1
+        assert time.thread_time() - began < 2  # of this thread's own work: .02 s, and an hour were it cubic
 
     def test_a_span_within_a_character_is_none(self) -> None:
         assert [slice_utf16("a😀b", *span) for span in [(0, 2), (2, 3), (1, 3), (0, 5), (3, 3), (-1, 1)]] == [
