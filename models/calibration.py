@@ -98,13 +98,22 @@ UNCALIBRATED = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.5, False, 0, 0)
 
 
 def fit_platt(
-    logit: Floats, present: NDArray[np.bool_], *, prevalence: float | None = None, ridge: float = 1.0
+    logit: Floats,
+    present: NDArray[np.bool_],
+    *,
+    prevalence: float | None = None,
+    source: NDArray[Any] | None = None,
+    ridge: float = 1.0,
 ) -> Platt:
     """The calibration of n logits against n truths, by Newton's method.
 
-    `prevalence` re-weights the rows so that positives make up this share; rows still sum to n. `ridge`
-    is the precision of a Gaussian prior on the slope around 1, in units of rows; it keeps separable data
-    finite. The covariance is the robust (sandwich) one, valid under re-weighting.
+    `prevalence` re-weights the rows so that positives make up this share; rows still sum to n. `source` (n,)
+    names where each row is from: then the slope is that within sources, each of which has an intercept of its
+    own, and the intercept is that of all rows. What tells apart collections, one all harmless and one of
+    rumours, says nothing of the posts of one feed. Sources of positives or negatives alone say nothing of the
+    slope; where all are so, they count as one. `ridge` is the precision of a Gaussian prior on the slope
+    around 1, in units of rows; it keeps separable data finite. The covariance is the robust (sandwich) one,
+    valid under re-weighting.
 
     Raises:
         ValueError: no positive or no negative, non-finite logits, or a prevalence outside (0, 1).
@@ -122,24 +131,18 @@ def fit_platt(
     share = n_positive / n
     aim = share if prevalence is None else prevalence
     weight = prevalence_weights(present, aim)
-    x = np.column_stack([logit, np.ones(n)])  # (n, 2)
-    prior, centre = np.diag([ridge, 0.0]), np.array([1.0, 0.0])
-    beta = np.array([1.0, _log_odds(aim) - float(np.average(logit, weights=weight))])
-    for _ in range(_STEPS):
-        gradient = x.T @ (weight * (present - _sigmoid(x @ beta))) - prior @ (beta - centre)
-        step = np.linalg.solve(_curvature(x, beta, weight) + prior, gradient)
-        shrink = 1.0
-        while shrink > 1e-6 and _objective(x, beta + shrink * step, weight, present, prior) < _objective(
-            x, beta, weight, present, prior
-        ):
-            shrink /= 2
-        beta = beta + shrink * step
-        if np.abs(step).max() < _TOLERANCE:
-            break
-    residual = weight * (present - _sigmoid(x @ beta))
-    bread = np.linalg.inv(_curvature(x, beta, weight) + prior)
-    a, b, c, d = (bread @ ((x * residual[:, None] ** 2).T @ x + prior) @ bread).ravel().tolist()
-    return Platt(float(beta[0]), float(beta[1]), (a, b, c, d), aim, prevalence is not None, n, n_positive)
+    start = _log_odds(aim) - float(np.average(logit, weights=weight))
+    own = _own_intercepts(source, present)
+    speaks = own.any(axis=1)
+    x = np.column_stack([logit * speaks, own])  # (n, 1 + S)
+    prior = np.array([ridge] + [0.0] * own.shape[1])
+    within = _Regression(x, weight * speaks, present, prior)
+    found = within.fit(np.array([1.0] + [start] * own.shape[1]))
+    slope = float(found[0])
+    rest = _Regression(np.ones((n, 1)), weight, present, np.zeros(1), offset=slope * logit)
+    intercept = rest.fit(np.array([start]))
+    covariance = _covariance(within, found, rest, intercept, logit)
+    return Platt(slope, float(intercept[0]), covariance, aim, prevalence is not None, n, n_positive)
 
 
 def calibrated(
@@ -239,13 +242,81 @@ def _sigmoid(x: Floats) -> Floats:
     return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)))
 
 
-def _curvature(x: Floats, beta: Floats, weight: Floats) -> Floats:
-    p = _sigmoid(x @ beta)
-    return np.asarray((x * (weight * p * (1 - p))[:, None]).T @ x)
+def _own_intercepts(source: NDArray[Any] | None, present: NDArray[np.bool_]) -> Floats:
+    """(n, S): 1 in the column of a row's source, for the sources that have positives and negatives."""
+    if source is not None:
+        own = source[:, None] == np.unique(source)
+        positive = (own & present[:, None]).sum(axis=0)
+        own = own[:, (positive > 0) & (positive < own.sum(axis=0))]
+        if own.shape[1]:
+            return np.asarray(own.astype(np.float64))
+    return np.ones((len(present), 1))
 
 
-def _objective(x: Floats, beta: Floats, weight: Floats, present: NDArray[np.bool_], prior: Floats) -> float:
-    eta = x @ beta
-    off = beta - np.array([1.0, 0.0])
-    likelihood = float(weight @ (present * eta - np.logaddexp(0, eta)))
-    return likelihood - float(off @ prior @ off) / 2
+@dataclass(frozen=True)
+class _Regression:
+    """A weighted logistic regression of n truths on x (n, k), with a Gaussian prior.
+
+    `prior` is the precision of each coefficient around 1 for the first and 0 for the others; `offset` is
+    added to the log-odds of each row.
+    """
+
+    x: Floats
+    weight: Floats
+    present: NDArray[np.bool_]
+    prior: Floats
+    offset: Floats | float = 0.0
+
+    def fit(self, beta: Floats) -> Floats:
+        """The coefficients (k,), from some to start with."""
+        for _ in range(_STEPS):
+            gradient = self.scores(beta).sum(axis=0) - self.prior * self._off(beta)
+            step = np.linalg.solve(self.curvature(beta), gradient)
+            shrink = 1.0
+            while shrink > 1e-6 and self._objective(beta + shrink * step) < self._objective(beta):
+                shrink /= 2
+            beta = beta + shrink * step
+            if np.abs(step).max() < _TOLERANCE:
+                break
+        return beta
+
+    def log_odds(self, beta: Floats) -> Floats:
+        """(n,)."""
+        return np.asarray(self.x @ beta + self.offset)
+
+    def scores(self, beta: Floats) -> Floats:
+        """(n, k): what each row adds to the gradient."""
+        return np.asarray(self.x * (self.weight * (self.present - _sigmoid(self.log_odds(beta))))[:, None])
+
+    def curvature(self, beta: Floats) -> Floats:
+        """(k, k), with that of the prior."""
+        return np.asarray((self.x * self.bend(beta)[:, None]).T @ self.x + np.diag(self.prior))
+
+    def bend(self, beta: Floats) -> Floats:
+        """(n,): how fast each row's probability changes with its log-odds, times its weight."""
+        p = _sigmoid(self.log_odds(beta))
+        return np.asarray(self.weight * p * (1 - p))
+
+    def _off(self, beta: Floats) -> Floats:
+        return np.asarray(beta - np.eye(len(beta))[0])
+
+    def _objective(self, beta: Floats) -> float:
+        eta = self.log_odds(beta)
+        likelihood = float(self.weight @ (self.present * eta - np.logaddexp(0, eta)))
+        return likelihood - float(self.prior @ self._off(beta) ** 2) / 2
+
+
+def _covariance(
+    within: _Regression, found: Floats, rest: _Regression, intercept: Floats, logit: Floats
+) -> tuple[float, float, float, float]:
+    """Of (slope, intercept), from the equations of the fit within sources and, behind them, of the last."""
+    k = len(found)
+    bend = rest.bend(intercept)
+    slopes = np.zeros((k + 1, k + 1))
+    slopes[:k, :k] = within.curvature(found)
+    slopes[k, 0], slopes[k, k] = bend @ logit, bend.sum()
+    scores = np.column_stack([within.scores(found), rest.scores(intercept)])
+    bread = np.linalg.inv(slopes)
+    spread = bread @ (scores.T @ scores + np.diag([*within.prior, 0.0])) @ bread.T
+    a, b, c, d = spread[np.ix_([0, k], [0, k])].ravel().tolist()
+    return a, b, c, d

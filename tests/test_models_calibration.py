@@ -51,6 +51,47 @@ def test_the_covariance_matches_the_spread_of_repeated_fits() -> None:
     )  # 200 draws: s.e. of a variance 10%
 
 
+def collections(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, truths and sources of three collections of one slope, .5, and a fourth of negatives alone."""
+    rng = np.random.default_rng(seed)
+    source = rng.integers(0, 4, n)
+    logit = rng.normal(0, 1.5, n) + np.array([-2.0, 0.0, 2.0, -4.0])[source]
+    log_odds = 0.5 * logit + np.array([-2.0, 0.0, 2.0, -99.0])[source]
+    return logit, rng.random(n) < 1 / (1 + np.exp(-log_odds)), np.array(["a", "b", "c", "d"])[source]
+
+
+def test_the_slope_is_that_within_sources_and_the_intercept_that_of_all_rows() -> None:
+    logit, present, source = collections(4000)
+    ours = fit_platt(logit, present, prevalence=0.05, source=source, ridge=0.0)
+    weight, told = prevalence_weights(present, 0.05), source != "d"
+    design = np.column_stack([logit, *(source == name for name in "abc")])[told]
+    theirs = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-12, max_iter=5000)
+    theirs.fit(design, present[told], weight[told])
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=1e-3)
+    assert ours.slope == pytest.approx(0.5, abs=0.1)
+    assert fit_platt(logit, present, prevalence=0.05).slope > 1.0  # what tells the collections apart
+    p = 1 / (1 + np.exp(-(ours.slope * logit + ours.intercept)))
+    assert np.average(p, weights=weight) == pytest.approx(0.05, rel=1e-6)
+    assert (ours.n_rows, ours.n_positive) == (4000, present.sum())
+
+
+def test_the_covariance_within_sources_matches_the_spread_of_repeated_fits() -> None:
+    fits = []
+    for seed in range(200):
+        logit, present, source = collections(800, seed)
+        fits.append(fit_platt(logit, present, source=source, ridge=0.0))
+    spread = np.cov([[f.slope, f.intercept] for f in fits], rowvar=False)
+    stated = np.mean([f.covariance for f in fits], axis=0).reshape(2, 2)
+    np.testing.assert_allclose(np.diag(stated), np.diag(spread), rtol=0.35)
+
+
+def test_sources_that_say_nothing_of_the_slope_count_as_one() -> None:
+    logit, present = drawn(500, 0.7, -1.0)
+    assert fit_platt(logit, present, source=present.astype(str)) == fit_platt(logit, present)
+    one = fit_platt(logit, present, source=np.full(500, "a"))
+    assert one == fit_platt(logit, present)
+
+
 def test_separable_rows_give_a_finite_fit() -> None:
     logit = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
     found = fit_platt(logit, logit > 0, ridge=1.0)

@@ -110,7 +110,9 @@ def fit(logits: NDArray[np.float64], texts: LabelledTexts, plan: dict[str, Label
         rows, j = entry.rows(texts, label), texts.labels.index(label)
         present = texts.target[rows, j] >= 0.5
         if 0 < present.sum() < len(rows):
-            fitted[label] = fit_platt(logits[rows, j], present, prevalence=entry.prevalence)
+            fitted[label] = fit_platt(
+                logits[rows, j], present, prevalence=entry.prevalence, source=texts.source[rows]
+            )
     return fitted
 
 
