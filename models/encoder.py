@@ -4,9 +4,15 @@ Built around any transformers encoder, so that a small model, a large one and a 
 for tests differ in their config alone. Two classes with the same weights under the same names:
 `MultiLabelEncoder` maps tensors to a tensor, for training and scoring; `HarmModel` is what the
 transformers library expects of a model, for its pipelines, its Trainer and its files.
+
+The head reads the last layer or, where the encoder's config names `read_layers`, those: what earlier layers
+know of a text is less bound to the data that the encoder was trained on.
+
+Source: U. Evci et al., "Head2Toe: utilizing intermediate representations for better transfer learning", 2022.
 """
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,7 +35,7 @@ class MultiLabelEncoder(nn.Module):
         """Wraps `encoder`; the head starts at zero, so that every probability starts at one half."""
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(hidden_size, n_labels)
+        self.head = nn.Linear(hidden_size * len(layers_read(encoder)), n_labels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -38,7 +44,7 @@ class MultiLabelEncoder(nn.Module):
         return self.logits(self.pooled(input_ids, attention_mask))
 
     def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Float32 features (n, hidden): the encoder's mean over the tokens that are not padding."""
+        """Float32 features (n, d): the mean over the tokens that are not padding, of each layer read."""
         return _pooled(self.encoder, input_ids, attention_mask)
 
     def logits(self, pooled: torch.Tensor) -> torch.Tensor:
@@ -94,6 +100,26 @@ class HarmModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             nn.init.zeros_(module.bias)
 
 
+def layers_read(encoder: nn.Module) -> tuple[int, ...]:
+    """The numbers, from 1, of the layers that the head reads, in order; all of them once."""
+    config: Any = encoder.config
+    return tuple(getattr(config, "read_layers", None) or (int(config.num_hidden_layers),))
+
+
+def reading(model: MultiLabelEncoder, layers: Sequence[int]) -> MultiLabelEncoder:
+    """The same encoder with a new head on these layers, by number from 1.
+
+    Raises:
+        ValueError: not ascending numbers of its layers.
+    """
+    config: Any = model.encoder.config
+    n_layers, asked = int(config.num_hidden_layers), list(layers)
+    if not asked or asked != sorted(set(asked)) or not 1 <= asked[0] <= asked[-1] <= n_layers:
+        raise ValueError(f"read_layers: expected ascending numbers from 1 to {n_layers}, got {asked}")
+    config.read_layers = None if asked == [n_layers] else asked
+    return MultiLabelEncoder(model.encoder, int(config.hidden_size), model.head.out_features)
+
+
 def register() -> None:
     """Lets transformers' Auto classes and pipelines read the files of a `HarmModel` in this process."""
     AutoConfig.register(HarmConfig.model_type, HarmConfig, exist_ok=True)
@@ -138,10 +164,14 @@ def config_of(model: MultiLabelEncoder) -> dict[str, Any]:
 
 
 def _pooled(encoder: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    hidden = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+    several = bool(getattr(encoder.config, "read_layers", None))
+    found = encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=several)
+    states = [found.last_hidden_state]
+    if several:
+        states = [found.hidden_states[layer] for layer in layers_read(encoder)]  # 0 is what comes before
     kept = attention_mask.unsqueeze(-1).float()  # (n, length, 1)
-    pooled: torch.Tensor = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
-    return pooled
+    sums = [(state.float() * kept).sum(dim=1) for state in states]
+    return torch.cat(sums, dim=1) / kept.sum(dim=1).clamp(min=1)
 
 
 def _headed(head: nn.Linear, pooled: torch.Tensor) -> torch.Tensor:

@@ -202,7 +202,7 @@ def attend(product: Product, texts: Places, n_heads: int, rows: Rows) -> None:
 
 @_loop  # type: ignore[untyped-decorator]
 def read_out(hidden: Floats, texts: Places, head: Head, logits: Floats) -> None:
-    """Writes what the head makes (n, out) of the mean state of each text; `texts` as of `attend`."""
+    """Adds to logits (n, out) what the head makes of the mean state of each text; `texts` as of `attend`."""
     n = hidden.shape[1]
     mean = np.empty(n, np.float32)
     for i in range(len(texts)):
@@ -215,7 +215,7 @@ def read_out(hidden: Floats, texts: Places, head: Head, logits: Floats) -> None:
             total, weight = np.float32(0), head.weight[k]
             for j in range(n):
                 total += mean[j] * weight[j]
-            logits[i, k] = total / np.float32(length) + head.bias[k]
+            logits[i, k] += total / np.float32(length) + head.bias[k]
 
 
 @_part  # type: ignore[untyped-decorator]

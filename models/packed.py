@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.encoder import MultiLabelEncoder
+from models.encoder import MultiLabelEncoder, layers_read
 
 _EXPECTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
@@ -66,7 +66,7 @@ class PackedBert:
         encoder: Any = model.encoder
         self._embeddings = Embeddings(model)
         self._layers = [_Layer(layer, encoder.config.num_attention_heads) for layer in encoder.encoder.layer]
-        self._head = model.head
+        self._head, self._read = model.head, layers_read(encoder)
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Float32 logits (n, n_labels) of n texts of token ids, none of them empty."""
@@ -78,14 +78,23 @@ class PackedBert:
         places = [torch.arange(length, device=device).repeat(n) for _, n, length in runs]
         places.append(torch.zeros(len(filled), dtype=torch.long, device=device))
         hidden = self._embeddings(tokens, torch.cat(places))  # (T, hidden)
-        for layer in self._layers:
+        means = []
+        for number, layer in enumerate(self._layers, 1):
             hidden = layer(hidden, runs)
-        means = [
+            if number in self._read:
+                means.append(_means(hidden, runs))
+        logits: Tensor = self._head(torch.cat(means, dim=1).to(self._head.weight.dtype)).float()
+        return logits
+
+
+def _means(hidden: Tensor, runs: Sequence[Run]) -> Tensor:
+    """Float32 (n, hidden): the mean over the tokens of each text."""
+    return torch.cat(
+        [
             hidden[start : start + n * length].view(n, length, -1).float().mean(dim=1)
             for start, n, length in runs
         ]
-        logits: Tensor = self._head(torch.cat(means).to(self._head.weight.dtype)).float()
-        return logits
+    )
 
 
 class _Layer:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.encoder import MultiLabelEncoder
+from models.encoder import MultiLabelEncoder, layers_read
 from models.int8_kernels import (
     KEPT,
     WIDEST,
@@ -53,7 +53,7 @@ class Int8Bert:
         encoder: Any = model.encoder
         self._embeddings = Embeddings(model)
         self._layers = [_Layer(layer, encoder.config.num_attention_heads) for layer in encoder.encoder.layer]
-        self._head = Head(*(part.detach().numpy() for part in (model.head.weight, model.head.bias)))
+        self._heads, self._n_logits = _heads(model), model.head.out_features
         self._logits([[0]])  # compiles the loops here, not while somebody waits for the first text
         self._n_threads = torch.get_num_threads()
         self._threads = _single_threads(self._n_threads)
@@ -73,7 +73,7 @@ class Int8Bert:
         if n_parts == 1:
             return self._logits(ids)
         parts = [ids[i::n_parts] for i in range(n_parts)]  # alike where the texts are sorted by length
-        logits = torch.empty(len(ids), len(self._head.bias))
+        logits = torch.empty(len(ids), self._n_logits)
         for i, found in enumerate(self._threads.map(self._logits, parts)):
             logits[i::n_parts] = found
         return logits
@@ -89,11 +89,23 @@ class Int8Bert:
         state = hidden.numpy()
         rows = _empty_rows(*state.shape)
         write_rows(state, rows)
-        for layer in self._layers:
+        logits = np.zeros((len(texts), self._n_logits), np.float32)
+        for number, layer in enumerate(self._layers, 1):
             layer(state, rows, texts)
-        logits = np.empty((len(texts), len(self._head.bias)), np.float32)
-        read_out(state, texts, self._head, logits)
+            if number in self._heads:
+                read_out(state, texts, self._heads[number], logits)
         return torch.from_numpy(logits)
+
+
+def _heads(model: MultiLabelEncoder) -> dict[int, Head]:
+    """By number of the layer, what the head makes of it; the first adds the bias."""
+    layers = layers_read(model.encoder)
+    weight, bias = (part.detach().numpy() for part in (model.head.weight, model.head.bias))
+    blocks = np.split(weight, len(layers), axis=1)
+    return {
+        layer: Head(np.ascontiguousarray(block), bias * np.float32(layer == layers[0]))
+        for layer, block in zip(layers, blocks, strict=True)
+    }
 
 
 def _single_threads(n: int) -> ThreadPoolExecutor:

@@ -12,6 +12,8 @@ from models.encoder import (
     config_of,
     from_config,
     from_pretrained,
+    layers_read,
+    reading,
     register,
 )
 
@@ -23,6 +25,15 @@ TINY = {
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 32,
+    },
+    "bert, both layers": {
+        "model_type": "bert",
+        "vocab_size": 32,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "read_layers": [1, 2],
     },
     "roberta": {
         "model_type": "roberta",
@@ -57,7 +68,7 @@ def harm_model(encoder: str = "bert") -> HarmModel:
     return model
 
 
-@pytest.mark.parametrize("encoder", ["bert", "roberta"])
+@pytest.mark.parametrize("encoder", TINY)
 def test_the_transformers_model_is_the_network_under_the_same_names(encoder: str) -> None:
     with torch.inference_mode():
         found = harm_model(encoder)(input_ids=IDS, attention_mask=MASK)
@@ -86,11 +97,12 @@ def test_the_loss_is_the_mean_cross_entropy_of_what_is_annotated() -> None:
     assert float(found.loss) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["bert", "bert, both layers"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_saved_files_load_through_the_auto_classes(tmp_path: Path, dtype: str) -> None:
+def test_saved_files_load_through_the_auto_classes(tmp_path: Path, dtype: str, encoder: str) -> None:
     register()
     register()  # twice does no harm
-    model = harm_model()
+    model = harm_model(encoder)
     model.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
     assert type(config) is HarmConfig
@@ -125,3 +137,31 @@ def test_encoders_of_many_architectures_can_be_started_from(model_type: str, tmp
     ids = torch.tensor([[1, 5, 6, 2]])
     with torch.inference_mode():
         torch.testing.assert_close(model(ids, torch.ones_like(ids)), again(ids, torch.ones_like(ids)))
+
+
+def test_a_head_reads_the_means_of_the_layers_that_it_is_told_to() -> None:
+    model = network()
+    assert layers_read(model.encoder) == (2,)
+    with torch.inference_mode():
+        states = model.encoder(IDS[1:], MASK[1:], output_hidden_states=True).hidden_states
+        features = {
+            layers: reading(model, layers).pooled(IDS[1:], MASK[1:])[0] for layers in ((1, 2), (1,), (2,))
+        }
+    first, last = (states[layer][0].mean(dim=0) for layer in (1, 2))
+    torch.testing.assert_close(features[1, 2], torch.cat([first, last]))
+    torch.testing.assert_close(features[1,], first)
+    torch.testing.assert_close(features[2,], last)
+    both = reading(model, [1, 2]).eval()
+    torch.nn.init.normal_(both.head.weight)
+    assert layers_read(both.encoder) == (1, 2)
+    assert both.head.weight.shape == (3, 32)
+    again = from_config(config_of(both), 3).eval()
+    again.load_state_dict(both.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(again(IDS, MASK), both(IDS, MASK))
+
+
+@pytest.mark.parametrize("layers", [[], [0, 1], [2, 1], [1, 1], [1, 3]])
+def test_layers_that_are_not_there_are_refused(layers: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"read_layers: expected ascending numbers from 1 to 2, got \["):
+        reading(network(), layers)

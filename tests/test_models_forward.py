@@ -13,7 +13,7 @@ from models.artifact import Artifact, write_artifact
 from models.batches import token_batches, within_memory
 from models.calibration import Platt
 from models.device import Placement, cpu_precision
-from models.encoder import MultiLabelEncoder, config_of
+from models.encoder import MultiLabelEncoder, config_of, layers_read, reading
 from models.familiarity import fit_distance
 from models.forward import LogitModel
 from models.packed import is_packable, runs_of
@@ -37,15 +37,19 @@ def roberta() -> RobertaModel:
     return RobertaModel(config, add_pooling_layer=False)
 
 
-@pytest.fixture(params=[bert, roberta], ids=["packed", "padded"])
+@pytest.fixture(
+    params=[(make, layers) for make in (bert, roberta) for layers in ([2], [1, 2])],
+    ids=lambda one: f"{one[0].__name__}-{len(one[1])}",
+)
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Artifact]:
     torch.manual_seed(0)
-    model = MultiLabelEncoder(request.param(), 32, 2)
+    make, layers = request.param
+    model = reading(MultiLabelEncoder(make(), 32, 2), layers)
     for values in model.parameters():
         torch.nn.init.normal_(values, std=0.2)
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     rng = np.random.default_rng(0)
-    whitening, offset = fit_distance(rng.normal(size=(100, 32)).astype(np.float32))
+    whitening, offset = fit_distance(rng.normal(size=(100, 32 * len(layers))).astype(np.float32))
     measure = {"familiarity.weight": whitening, "familiarity.bias": offset}
     artifact = write_artifact(
         tmp_path,
@@ -77,7 +81,8 @@ def alone(directory: Path, artifact: Artifact, ids: Sequence[Sequence[int]]) -> 
     rows = []
     for entry in ids:
         with torch.inference_mode():
-            hidden = model.encoder(torch.tensor([entry])).last_hidden_state[0].mean(dim=0)
+            states = model.encoder(torch.tensor([entry]), output_hidden_states=True).hidden_states
+            hidden = torch.cat([states[layer][0].mean(dim=0) for layer in layers_read(model.encoder)])
             logits = model.head(hidden)
         distance = np.square(whitening @ hidden.numpy() + offset).sum()
         rows.append([*logits.tolist(), float(distance)])

@@ -18,7 +18,7 @@ from training.train import train
 
 ROOT = Path(__file__).parents[1]
 WORDS = [f"w{i}" for i in range(40)]
-CONFIG = "schema = 1\nsource_tempering = 0.5\nridge = 0.01\nsource_ridge = 1e-6\n"
+CONFIG = "schema = 1\nread_layers = [1, 2]\nsource_tempering = 0.5\nridge = 0.01\nsource_ridge = 1e-6\n"
 
 
 def drawn(n: int = 600, d: int = 5) -> tuple[np.ndarray, LabelledTexts]:
@@ -34,7 +34,7 @@ def drawn(n: int = 600, d: int = 5) -> tuple[np.ndarray, LabelledTexts]:
 
 def test_the_head_is_the_optimum_of_a_logistic_regression() -> None:
     features, texts = drawn()
-    config = HeadConfig(schema=1, source_tempering=0.0, ridge=0.02, source_ridge=1e-9)
+    config = HeadConfig(schema=1, read_layers=(1,), source_tempering=0.0, ridge=0.02, source_ridge=1e-9)
     weights, bias = fit_head(config, features, texts)
     x = (features - features.mean(axis=0)) / features.std(axis=0)
     dummy = np.where(texts.source == "b", 1e3, 0.0)  # so large that the ridge does not count
@@ -48,7 +48,7 @@ def test_the_head_is_the_optimum_of_a_logistic_regression() -> None:
 def test_what_the_data_set_says_is_not_read_from_the_features() -> None:
     """Humor is all of one data set and none of the other: intercepts say it, no feature does."""
     features, texts = drawn()
-    weights, _ = fit_head(HeadConfig(1, 0.5, 1e-3, 1e-6), features, texts)
+    weights, _ = fit_head(HeadConfig(1, (1,), 0.5, 1e-3, 1e-6), features, texts)
     assert np.abs(weights[1] * features.std(axis=0)).max() < 0.2
     assert np.abs(weights[0] * features.std(axis=0)).max() > 0.6
 
@@ -57,7 +57,7 @@ def test_a_label_that_nobody_annotated_stays_at_zero() -> None:
     features, drawn_texts = drawn()
     target = np.where([True, False], drawn_texts.target, np.nan)
     texts = labelled_texts(drawn_texts.labels, drawn_texts.text, target, source=drawn_texts.source)
-    weights, bias = fit_head(HeadConfig(1, 0.5, 0.1, 1e-3), features, texts)
+    weights, bias = fit_head(HeadConfig(1, (1,), 0.5, 0.1, 1e-3), features, texts)
     assert not weights[1].any()
     assert bias[1] == 0
 
@@ -73,7 +73,7 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
     labelled_texts(labels, text, target, split=split).write(examples)
     settings = (ROOT / "training" / "configs" / "minilm-en.toml").read_text()
     (tmp_path / "train.toml").write_text(settings.replace("epochs = 2", "epochs = 1"))
-    encoder = save_encoder(tmp_path / "encoder", WORDS)
+    encoder = save_encoder(tmp_path / "encoder", WORDS, n_layers=2)
     train(read_settings(tmp_path / "train.toml", TrainConfig), examples, str(encoder), run, device="cpu")
     (tmp_path / "head.toml").write_text(CONFIG)
     options = ["--config", tmp_path / "head.toml", "--examples", examples, "--device", "cpu", "--out", out]
@@ -83,11 +83,14 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
     assert set(before) == set(after)
     for name in before:
         assert torch.equal(before[name], after[name]) == (not name.startswith("head.")), name
-    np.testing.assert_array_equal(pooled_features(run, text[:5]), pooled_features(out, text[:5]))
+    last, both = (pooled_features(where, text[:5]) for where in (run, out))
+    np.testing.assert_array_equal(both[:, last.shape[1] :], last)
+    assert both.shape[1] == 2 * last.shape[1]
     about = json.loads((out / "training.json").read_text())
     assert about["started_from"]["config"]["epochs"] == 1
     assert about["n_implied"]["insult"] == int((target[:60, 0] == 0).sum())
     assert about["head_alone"]
+    assert about["encoder"]["read_layers"] == [1, 2]
     monkeypatch.setattr(sys, "argv", ["head", *map(str, options), "--encoder", str(tmp_path / "none")])
     with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
         main()
@@ -100,7 +103,12 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
 
 def test_the_shipped_config_is_valid() -> None:
     assert read_settings(ROOT / "training" / "configs" / "head-en.toml", HeadConfig).ridge > 0
-    for value, message in ((0, "ridge: expected a number above 0, got 0"), (2, "schema: expected 1, got 2")):
-        given = {"schema": 1, "source_tempering": 0.5, "ridge": 0.1, "source_ridge": 0.1}
+    for value, message in (
+        (0, "ridge: expected a number above 0, got 0"),
+        (2, "schema: expected 1, got 2"),
+        (3, "read_layers: expected a list of whole numbers, got 3"),
+        ([0.5], r"read_layers: expected a list of whole numbers, got \[0.5\]"),
+    ):
+        given = {"schema": 1, "read_layers": [1], "source_tempering": 0.5, "ridge": 0.1, "source_ridge": 0.1}
         with pytest.raises(ValueError, match=message):
             HeadConfig(**(given | {message.split(":")[0]: value}))

@@ -162,12 +162,18 @@ def calibrate(run: Path, examples: Path, plan: dict[str, LabelPlan], *, device: 
 def distance_weights(
     run: Path, texts: LabelledTexts, *, device: str = "auto"
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights that measure how far a text is from those of split "train" (see models.familiarity)."""
+    """The weights that measure how far a text is from those of split "train" (see models.familiarity).
+
+    By the last layer that the head reads.
+    """
     distinct = sorted({texts.text[int(i)] for i in np.flatnonzero(texts.split == "train")})
     chosen = np.random.default_rng(0).permutation(len(distinct))[:DISTANCE_TEXTS]
-    whitening, offset = fit_distance(pooled_features(run, [distinct[int(i)] for i in chosen], device=device))
+    features = pooled_features(run, [distinct[int(i)] for i in chosen], device=device)
+    n_read = len(read_about(run)["encoder"].get("read_layers") or [None])
+    n_before = features.shape[1] // n_read * (n_read - 1)
+    whitening, offset = fit_distance(features[:, n_before:])
     return {
-        "familiarity.weight": whitening.astype(np.float32),
+        "familiarity.weight": np.pad(whitening, ((0, 0), (n_before, 0))).astype(np.float32),
         "familiarity.bias": offset.astype(np.float32),
     }
 

@@ -1,11 +1,11 @@
 """`python -m training.head --config FILE --examples FILE --encoder DIR --out DIR`: a new last layer.
 
 Leaves the encoder of a trained classifier as it is and fits the last layer anew, to its optimum: for each
-label a logistic regression on the features, with an intercept for each data set and a ridge penalty. `out`
-becomes a run that `training.calibrate` and what follows it read.
+label a logistic regression on the means of the layers that it is told to read, with an intercept for each
+data set and a ridge penalty. `out` becomes a run that `training.calibrate` and what follows it read.
 
 Source: P. Kirichenko et al., "Last layer re-training is sufficient for robustness to spurious correlations",
-2023.
+2023; U. Evci et al., "Head2Toe: utilizing intermediate representations for better transfer learning", 2022.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch import nn
 
 from models.artifact import MANIFEST, read_artifact
 from models.device import quiet_memory
-from models.encoder import config_of
+from models.encoder import config_of, reading
 from models.examples import LabelledTexts
 from training.command import run_command
 from training.features import encoder_features
@@ -45,7 +45,8 @@ _AT_MOST = 500
 class HeadConfig:
     """All that decides the head, apart from the encoder and the examples.
 
-    `source_tempering` is that of `TrainConfig`. `ridge` times the sum of squares of a label's weights, on
+    `read_layers` are the layers of the encoder that it reads, by number from 1, ascending. `source_tempering`
+    is that of `TrainConfig`. `ridge` times the sum of squares of a label's weights, on
     features of variance 1, is added to its mean loss; `source_ridge` is that of its intercepts.
 
     Raises:
@@ -53,6 +54,7 @@ class HeadConfig:
     """
 
     schema: int
+    read_layers: tuple[int, ...]
     source_tempering: float
     ridge: float
     source_ridge: float
@@ -110,7 +112,7 @@ def refit(config: HeadConfig, examples: Path, encoder: Path, out: Path, *, devic
 
     Raises:
         OSError: it is none.
-        ValueError: it is an altered artifact or a fast model, or there is no training row.
+        ValueError: it is an altered artifact or a fast model, it lacks a layer, or there is no training row.
     """
     began = time.monotonic()
     texts, n_implied = with_implied(LabelledTexts.read(examples))
@@ -119,6 +121,7 @@ def refit(config: HeadConfig, examples: Path, encoder: Path, out: Path, *, devic
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
     earlier = _earlier(encoder)
     model, tokenizer, digest = starting_model(str(encoder), texts.labels)
+    model = reading(model, config.read_layers)
     kept = {name: value.clone() for name, value in model.state_dict().items() if name.startswith("encoder.")}
     _log.info("features of %d texts", train.n)
     head, bias = fit_head(config, encoder_features(model, tokenizer, list(train.text), device=device), train)

@@ -51,6 +51,10 @@ def check_settings(
     found = vars(settings)
     for field in dataclasses.fields(settings):
         value = found[field.name]
+        if field.type == tuple[int, ...]:
+            if not isinstance(value, (list, tuple)) or any(type(one) is not int for one in value):
+                raise ValueError(f"{field.name}: expected a list of whole numbers, got {value!r}")
+            continue
         whole = field.type is int
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
