@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, random_texts, save_encoder
+from training.calibrate import distance_weights
 from training.config import TrainConfig
 from training.features import pooled_features
 from training.head import HeadConfig, fit_head, main
@@ -86,6 +87,10 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
     last, both = (pooled_features(where, text[:5]) for where in (run, out))
     np.testing.assert_array_equal(both[:, last.shape[1] :], last)
     assert both.shape[1] == 2 * last.shape[1]
+    width, texts = last.shape[1], LabelledTexts.read(examples)
+    by_last, by_both = (distance_weights(where, texts)["familiarity.weight"] for where in (run, out))
+    assert not by_both[:, :width].any()  # how unlike a text is, the last layer says
+    np.testing.assert_array_equal(by_both[:, width:], by_last)
     about = json.loads((out / "training.json").read_text())
     assert about["started_from"]["config"]["epochs"] == 1
     assert about["n_implied"]["insult"] == int((target[:60, 0] == 0).sum())

@@ -100,7 +100,9 @@ def _architecture(artifact: Artifact) -> str:
     if "num_hidden_layers" not in encoder:
         return f"A small network of type {encoder['model_type']}, trained from {start}."
     layers = f"{encoder['num_hidden_layers']} layers of width {encoder['hidden_size']}"
-    return f"A {encoder['model_type']} encoder ({layers}; from {start}) with one linear head."
+    read = ", ".join(map(str, encoder.get("read_layers") or ()))
+    head = "one linear head" + (f" that reads the means of layers {read}" if read else "")
+    return f"A {encoder['model_type']} encoder ({layers}; from {start}) with {head}."
 
 
 def _families(served: tuple[str, ...]) -> str:
