@@ -96,6 +96,11 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
     assert about["n_implied"]["insult"] == int((target[:60, 0] == 0).sum())
     assert about["head_alone"]
     assert about["encoder"]["read_layers"] == [1, 2]
+    options[-1] = tmp_path / "again"
+    monkeypatch.setattr(sys, "argv", ["head", *map(str, options), "--encoder", str(out)])
+    main()
+    again = json.loads((tmp_path / "again" / "training.json").read_text())
+    assert again["started_from"] == about["started_from"]  # of the head that was replaced nothing is left
     monkeypatch.setattr(sys, "argv", ["head", *map(str, options), "--encoder", str(tmp_path / "none")])
     with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
         main()

@@ -147,11 +147,13 @@ def refit(config: HeadConfig, examples: Path, encoder: Path, out: Path, *, devic
 
 
 def _earlier(directory: Path) -> dict[str, Any]:
-    """What is known of the training of a run or an artifact."""
+    """What is known of the training of the encoder in a run or an artifact, not of a head on it."""
     if (directory / MANIFEST).exists():
         found = read_artifact(directory).about["training"]
     else:
         found = read_about(directory)
+    while found.get("head_alone"):
+        found = found["started_from"]
     return {key: value for key, value in found.items() if key not in ("losses", "encoder")}
 
 
