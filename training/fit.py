@@ -123,9 +123,10 @@ class _Loop:
         wait for the threads of gloo with Python's lock held, and one of those may be waiting for the lock.
         """
         self.accelerator.wait_for_everyone()
-        del self.wrapped
-        self.accelerator.free_memory()
-        gc.collect()
+        if self.wrapped is not self.trained:
+            del self.wrapped
+            self.accelerator.free_memory()
+            gc.collect()
         self.accelerator.end_training()
 
     def run(self) -> bool:
