@@ -107,7 +107,7 @@ def layers_read(encoder: nn.Module) -> tuple[int, ...]:
 
 
 def reading(model: MultiLabelEncoder, layers: Sequence[int]) -> MultiLabelEncoder:
-    """The same encoder with a new head on these layers, by number from 1.
+    """The same encoder, whose config is changed to say so, with a new head on these layers, by number from 1.
 
     Raises:
         ValueError: not ascending numbers of its layers.

@@ -26,15 +26,6 @@ TINY = {
         "num_attention_heads": 2,
         "intermediate_size": 32,
     },
-    "bert, both layers": {
-        "model_type": "bert",
-        "vocab_size": 32,
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "read_layers": [1, 2],
-    },
     "roberta": {
         "model_type": "roberta",
         "vocab_size": 32,
@@ -46,6 +37,7 @@ TINY = {
         "pad_token_id": 1,
     },
 }
+TINY["bert, both layers"] = TINY["bert"] | {"read_layers": [1, 2]}
 IDS = torch.tensor([[2, 5, 6, 3, 0, 0], [2, 7, 8, 9, 10, 3]])
 MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
 

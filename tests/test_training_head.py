@@ -101,6 +101,10 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
     main()
     again = json.loads((tmp_path / "again" / "training.json").read_text())
     assert again["started_from"] == about["started_from"]  # of the head that was replaced nothing is left
+    train(
+        read_settings(tmp_path / "train.toml", TrainConfig), examples, str(out), tmp_path / "on", device="cpu"
+    )
+    assert json.loads((tmp_path / "on" / "training.json").read_text())["encoder"] == about["encoder"]
     monkeypatch.setattr(sys, "argv", ["head", *map(str, options), "--encoder", str(tmp_path / "none")])
     with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
         main()

@@ -46,8 +46,8 @@ class HeadConfig:
     """All that decides the head, apart from the encoder and the examples.
 
     `read_layers` are the layers of the encoder that it reads, by number from 1, ascending. `source_tempering`
-    is that of `TrainConfig`. `ridge` times the sum of squares of a label's weights, on
-    features of variance 1, is added to its mean loss; `source_ridge` is that of its intercepts.
+    is that of `TrainConfig`. `ridge` times the sum of squares of a label's weights, on features of variance
+    1, is added to its mean loss; `source_ridge` is that of its intercepts.
 
     Raises:
         ValueError: a value of another type or out of range, or another schema.
