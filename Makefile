@@ -29,6 +29,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/classifier.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/click_models.py
 	$(BIN)/python benchmarks/serving.py --soak-s 300
 
 prove: $(VENV)/.runtime

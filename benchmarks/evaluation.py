@@ -29,7 +29,6 @@ from timing import timed
 POOL, ACTIONS, HARMS, SLOTS = 200, 10, 4, 10
 FACTORS = (0.3, 0.5, 1.0)
 RESAMPLES, PEER_RESAMPLES = 2_000, 200
-STEPS = 20  # of expectation-maximisation
 SEEN = [0.8**k for k in range(SLOTS)]
 SIZES = (2_500_000, 5_000_000, 10_000_000)
 
@@ -319,22 +318,6 @@ def slates(n: int, repeats: int) -> dict[str, object]:
     return {"seconds": timed(work, repeats)[0]}
 
 
-def clicks(engine: str, n: int, repeats: int) -> dict[str, object]:
-    """Steps of expectation-maximisation of a click model over slates of 5, n slots in all, no two alike."""
-    from eval.dbn import ClickedSlates, fit_dbn
-    from eval.position_bias import click_cells, fit_click_model
-
-    rows, clicked = np.arange(n), np.random.default_rng(1).random(n) < 0.3
-    cells = click_cells(rows // 5, rows % 5, clicked)
-    slates = ClickedSlates(rows % 1_000, clicked, np.arange(n // 5 + 1) * 5)
-    fit = {
-        "position": lambda: fit_click_model(cells, max_steps=STEPS, tolerance=0.0).n_steps,
-        "dbn": lambda: fit_dbn(slates, max_steps=STEPS, tolerance=0.0).n_steps,
-    }[engine]
-    seconds, steps = timed(fit, repeats)
-    return {"seconds": seconds, "steps": int(steps)}
-
-
 def worker(job: list[str], scale: float, repeats: int) -> None:
     """One measurement in its own process; prints one JSON line."""
     kind, engine, *rest = job
@@ -356,8 +339,7 @@ def worker(job: list[str], scale: float, repeats: int) -> None:
         made = exposure(n, repeats, numbers[1]) | {"n": n, "policies": 8}
     else:
         n = max(10, int(numbers[0] * scale))
-        made = clicks(engine, n, repeats) if kind == "clicks" else slates(n, repeats)
-        made |= {"n": n}
+        made = slates(n, repeats) | {"n": n}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     made |= {"job": kind, "engine": engine, "peak_mib": peak / 1024, "grown_mib": (peak - before) / 1024}
     print(json.dumps(made))
@@ -374,7 +356,6 @@ JOBS = (
     "policies duckdb 2",
     *(f"exposure reranker {n} 2" for n in SIZES),
     *(f"slates reranker {n}" for n in (16_000, 32_000, 128_000, 1_024_000)),
-    *(f"clicks {model} 1000000" for model in ("position", "dbn")),
 )
 
 
@@ -427,10 +408,6 @@ def summary(rows: list[dict]) -> bool:
         0
     ]
     print(f"slate intervals: seconds grow as n to the power of {exponent:.2f}")
-    for row in rows:
-        if row["job"] == "clicks":
-            rate = row["n"] * row["steps"] / median(row["seconds"])
-            print(f"click model, {row['engine']}: {rate / 1e6:.1f} M slots x steps a second")
     errors = [row["check"][0] for row in rows if row["job"] == "resamples"]
     sums = [row["check"] for row in rows if row["job"] == "policies" and row["policies"] == 2]
     same = all(np.allclose(one, sums[0], rtol=1e-9) for one in sums)
