@@ -9,7 +9,7 @@ import torch
 
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, save_encoder
-from training.leave_out import FIGURES, main, summary, without
+from training.leave_out import FIGURES, leave_out, main, summary, without
 
 WORDS = ("good", "day", "to", "you", "rude", "awful")
 CONFIG = """
@@ -85,6 +85,27 @@ def test_the_mean_is_over_the_data_sets_of_all_trainings() -> None:
     assert summary([first])["toxicity"]["tfidf_mean"] == 0.7
 
 
+def test_with_a_head_of_its_own_each_training_is_measured_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled().write(tmp_path / "examples.parquet")
+    hardly = CONFIG.replace("learning_rate = 1e-2", "learning_rate = 1e-9")
+    (tmp_path / "config.toml").write_text(hardly.replace("learning_rate = 1e-1", "learning_rate = 1e-9"))
+    (tmp_path / "head.toml").write_text(
+        "schema = 1\nread_layers = [1, 2]\nsource_tempering = 0.5\nridge = 0.1\nsource_ridge = 0.001\n"
+    )
+    encoder = save_encoder(tmp_path / "encoder", WORDS, n_layers=2)
+    options = ["--config", tmp_path / "config.toml", "--examples", tmp_path / "examples.parquet"]
+    options += ["--head", tmp_path / "head.toml", "--encoder", encoder, "--leave", "a"]
+    options += ["--out", tmp_path / "out", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["leave_out", *map(str, options)])
+    main()
+    found = json.loads((tmp_path / "out" / FIGURES).read_text())
+    assert found["read_layers"] == [1, 2]
+    own = leave_out(LabelledTexts.read(tmp_path / "out" / "0" / "examples.parquet"), tmp_path / "out" / "0")
+    assert own["toxicity"]["a"]["auroc"] < 0.9 < 0.95 < found["labels"]["toxicity"]["sources"]["a"]["auroc"]
+
+
 def test_each_training_is_measured_where_it_never_was_and_a_stopped_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +119,7 @@ def test_each_training_is_measured_where_it_never_was_and_a_stopped_command_goes
     written = (tmp_path / "out" / FIGURES).read_text()
     found = json.loads(written)
     assert (found["leave"], found["epochs"]) == (["a", "b,c"], 2)
-    assert found["commit"]
+    assert (bool(found["commit"]), found["read_layers"]) == (True, None)
     assert set(found["labels"]["toxicity"]["sources"]) == {"a", "b", "c", "notes/c"}
     assert found["labels"]["toxicity"]["mean"]["auroc"] > 0.7
     trained = LabelledTexts.read(tmp_path / "out" / "1" / "examples.parquet")

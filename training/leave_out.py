@@ -1,8 +1,9 @@
 """`python -m training.leave_out --config FILE --examples FILE --encoder PATH --leave A,B ... --out DIR`.
 
 Trains once for each `--leave`, without the data sets that it names, and measures the classifier on their
-held-out texts: how well each training source would do if it were a platform never seen. DIR/leave_out.json
-holds the figures for `training.package`. Run the same command again after an interruption to go on.
+held-out texts: how well each training source would do if it were a platform never seen. With `--head` each
+gets the last layer that `training.head` fits. DIR/leave_out.json holds the figures for `training.package`.
+Run the same command again after an interruption to go on.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from training.config import TrainConfig
 from training.evidence import evaluate_label
 from training.features import pooled_features
 from training.floor import tfidf_floor
+from training.head import HeadConfig, refit
 from training.metrics import mean_of_sources
 from training.provenance import commit
 from training.settings import read_settings
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="TOML file, see training/configs")
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
     parser.add_argument("--encoder", required=True, help="encoder to start from")
+    parser.add_argument("--head", type=Path, help="TOML file of training.head, for a last layer fitted anew")
     parser.add_argument("--leave", nargs="+", required=True, help="data sets of one training, by commas")
     parser.add_argument("--out", type=Path, required=True, help="directory of the runs and the figures")
     parser.add_argument("--device", default="auto")
@@ -107,18 +110,29 @@ def main() -> None:
     quiet_memory()
     texts = LabelledTexts.read(arguments.examples)
     config = read_settings(arguments.config, TrainConfig)
+    head = read_settings(arguments.head, HeadConfig) if arguments.head else None
     parts = [without(texts, tuple(names.split(","))) for names in arguments.leave]
     folds = []
     for number, part in enumerate(parts):
         run = arguments.out / str(number)
         run.mkdir(parents=True, exist_ok=True)
         if not (run / FIGURES).exists():
-            part.write(run / "examples.parquet")
-            train(config, run / "examples.parquet", arguments.encoder, run, device=arguments.device)
-            write_json(run / FIGURES, leave_out(part, run))
+            examples = run / "examples.parquet"
+            part.write(examples)
+            train(config, examples, arguments.encoder, run, device=arguments.device)
+            measured = run
+            if head:
+                measured = run / "head"
+                refit(head, examples, run, measured, device=arguments.device)
+            write_json(run / FIGURES, leave_out(part, measured))
         folds.append(json.loads((run / FIGURES).read_text()))
         _log.info("without %s: done", arguments.leave[number])
-    about = {"leave": arguments.leave, "epochs": config.epochs, "commit": commit()}
+    about = {
+        "leave": arguments.leave,
+        "epochs": config.epochs,
+        "read_layers": head.read_layers if head else None,
+        "commit": commit(),
+    }
     write_json(arguments.out / FIGURES, about | {"labels": summary(folds)})
 
 
