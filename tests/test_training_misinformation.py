@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, save_encoder
-from training.misinformation import RIDGE, compare, frozen_features, left_out, main, ridge_scores
+from training.head import HeadConfig
+from training.misinformation import compare, left_out, main
 
+HEAD = HeadConfig(schema=1, read_layers=(1,), source_tempering=0.5, ridge=0.1, source_ridge=0.001)
 WORDS = {"false": ["hoax", "secret", "cure"], "true": ["report", "council", "budget"]}
 
 
@@ -40,19 +41,6 @@ def counts_of(texts: LabelledTexts) -> np.ndarray:
     return np.array([[entry.count(word) for word in vocabulary] for entry in texts.text], dtype=np.float32)
 
 
-def test_ridge_scores_are_those_of_scikit_learn() -> None:
-    rng = np.random.default_rng(1)
-    features = rng.normal(size=(80, 5)).astype(np.float32)
-    target, weight = rng.random(60), rng.random(60)
-    rows, test = np.arange(60), np.arange(60, 80)
-    ours = ridge_scores(features, rows, target, weight, test)
-    mean, spread = features[:60].mean(axis=0), features[:60].std(axis=0) + 1e-6
-    standard = ((features - mean) / spread).astype(np.float64)
-    theirs = Ridge(alpha=RIDGE).fit(standard[:60], target, sample_weight=weight / weight.sum())
-    difference = theirs.predict(standard[60:]) - ours
-    np.testing.assert_allclose(difference, difference[0], atol=1e-4)
-
-
 def test_a_data_set_is_left_out_with_its_second_annotation_and_its_near_duplicates() -> None:
     texts = texts_of(["claims/a", "a", "claims/b"])
     group = texts.group.copy()
@@ -66,7 +54,7 @@ def test_a_data_set_is_left_out_with_its_second_annotation_and_its_near_duplicat
 
 def test_words_that_mean_the_same_everywhere_transfer_and_style_does_not() -> None:
     texts = texts_of(["claims/a", "claims/b", "c"])
-    figures = compare(texts, counts_of(texts), frozenset({"claims/a", "claims/b"}))
+    figures = compare(HEAD, texts, counts_of(texts), frozenset({"claims/a", "claims/b"}))
     assert sorted(figures["sets"]) == ["a", "b", "c"]
     assert (figures["sets"]["c"]["n"], figures["sets"]["c"]["n_positive"]) == (60, 30)
     for head in ("permissive", "all"):
@@ -77,16 +65,55 @@ def test_words_that_mean_the_same_everywhere_transfer_and_style_does_not() -> No
 def test_labels_that_mean_nothing_transfer_nothing() -> None:
     texts = texts_of(["claims/a", "c"], n=400)
     noise = np.random.default_rng(2).normal(size=(texts.n, 4)).astype(np.float32)
-    figures = compare(texts, noise, frozenset({"claims/a"}))
+    figures = compare(HEAD, texts, noise, frozenset({"claims/a"}))
     # Standard error of an AUROC of 200 against 200 is 0.029.
     assert figures["sets"]["c"]["permissive"]["encoder"] == pytest.approx(0.5, abs=4 * 0.029)
 
 
 def test_a_head_without_other_data_has_no_figure() -> None:
     texts = texts_of(["claims/a", "c"])
-    figures = compare(texts, counts_of(texts), frozenset({"claims/a"}))
+    figures = compare(HEAD, texts, counts_of(texts), frozenset({"claims/a"}))
     assert "permissive" not in figures["sets"]["a"]
     assert "all" in figures["sets"]["a"]
+
+
+def told_apart() -> LabelledTexts:
+    """Headlines of a, b and c say "hoax" when false; statements of d, e and f say it when true."""
+    rng = np.random.default_rng(3)
+    text, target, source = [], [], []
+    for name in ("claims/a", "claims/b", "claims/c", "d", "e", "f"):
+        kind = "headline" if name.startswith("claims/") else "statement"
+        for i in range(120):
+            false = i % 2 == 0
+            says = false == (kind == "headline")
+            text.append(" ".join([kind, "hoax" if says else "report", *rng.choice(["cure", "budget"], 2)]))
+            target.append([float(false)])
+            source.append(name)
+    return labelled_texts(("misinformation",), text, target, source=source)
+
+
+def test_kinds_of_text_that_contradict_each_other_are_told_apart() -> None:
+    texts = told_apart()
+    words = ("headline", "statement", "hoax", "report", "cure", "budget")
+    counts = np.array([[entry.count(word) for word in words] for entry in texts.text], dtype=np.float32)
+    both = np.column_stack([counts, counts[:, [0]] * counts[:, [2]]])  # and what tells the two apart
+    found = compare(HEAD, texts, both, frozenset({"claims/a", "claims/b", "claims/c"}))["sets"]
+    assert found["d"]["permissive"]["encoder"] < 0.1
+    assert found["a"]["by_kind"]["encoder"] > 0.9
+    assert found["a"]["by_kind"].keys() == {"encoder"}
+
+
+def test_data_sets_that_collect_the_same_are_left_out_together_as_well() -> None:
+    """What coaid and constraint_covid alone share helps either while the other one may train."""
+    texts = texts_of(["claims/a", "coaid", "constraint_covid"], n=120)
+    counts = counts_of(texts)
+    shared = np.isin(texts.source, ["coaid", "constraint_covid"])
+    counts = np.where(shared[:, None], counts, 0.0).astype(np.float32)  # a cannot teach these words
+    found = compare(HEAD, texts, counts, frozenset({"claims/a"}))
+    assert found["sets"]["coaid"]["all"]["encoder"] > 0.9
+    assert found["apart"].keys() == {"coaid", "constraint_covid"}
+    assert found["apart"]["coaid"]["all"]["encoder"] == pytest.approx(0.5)
+    assert found["mean_apart"]["all"]["encoder"] < found["mean"]["all"]["encoder"]
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +121,21 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_encoder(tmp_path_factory.mktemp("encoder"), WORDS["false"] + WORDS["true"])
 
 
-def test_features_of_a_text_do_not_depend_on_its_batch(encoder: Path) -> None:
-    text = ["hoax", "secret cure report", "budget council hoax cure secret", "report"]
-    together = frozen_features(text, str(encoder))
-    alone = np.vstack([frozen_features([entry], str(encoder)) for entry in text])
-    assert together.shape == (4, 16)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
 def test_the_command_writes_figures(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts_of(["claims/horne2017_titles", "liar"]).write(tmp_path / "examples.parquet")
-    arguments = ["--examples", str(tmp_path / "examples.parquet"), "--encoder", str(encoder)]
+    (tmp_path / "head.toml").write_text(
+        "schema = 1\nread_layers = [1]\nsource_tempering = 0.5\nridge = 0.1\nsource_ridge = 0.001\n"
+    )
+    arguments = [
+        "--head",
+        str(tmp_path / "head.toml"),
+        "--examples",
+        str(tmp_path / "examples.parquet"),
+        "--encoder",
+        str(encoder),
+    ]
     monkeypatch.setattr(sys, "argv", ["misinformation", *arguments, "--out", str(tmp_path / "out.json")])
     main()
     figures = json.loads((tmp_path / "out.json").read_text())
     assert set(figures["sets"]["liar"]) == {"n", "n_positive", "permissive", "all"}
+    assert (figures["read_layers"], bool(figures["commit"]), figures["apart"]) == ([1], True, {})

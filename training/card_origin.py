@@ -198,8 +198,8 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
         ("floor", "python -m training.floor --examples EXAMPLES.parquet --out floor.json"),
         (
             "misinformation",
-            "python -m training.misinformation --examples EXAMPLES.parquet --encoder PUBLISHED_ENCODER "
-            "--out misinformation.json",
+            "python -m training.misinformation --head HEAD_CONFIG --examples EXAMPLES.parquet "
+            "--encoder PUBLISHED_ENCODER --out misinformation.json",
         ),
         (
             "speed",

@@ -22,7 +22,7 @@ def quality_sections(about: dict[str, Any], served: tuple[str, ...]) -> list[str
         _refused(figures["labels"]),
         _natural(figures.get("natural"), at(floor, "tfidf", "toxicity", "natural") or {}),
         _left_out(about.get("leave_out"), served),
-        _heads(about.get("misinformation"), figures["labels"]),
+        _heads(about.get("misinformation")),
     ]
 
 
@@ -197,28 +197,25 @@ def _beside(own: float | None, simple: float | None) -> str:
     return number(own) + (f" ({number(simple)}, {signed(own - simple)})" if own and simple else "")
 
 
-def _heads(compared: dict[str, Any] | None, labels: dict[str, Any]) -> str:
+def _heads(compared: dict[str, Any] | None) -> str:
     if not compared:
         return ""
-    unseen = at(labels, "misinformation", "unseen", "sources") or {}
-    sets = {name: found for name, found in compared["sets"].items() if name in unseen}
-    rows = [
-        [
-            name,
-            *(
-                number(at(found, head, fit))
-                for head in ("permissive", "all")
-                for fit in ("encoder", "tfidf", "no_words")
-            ),
-        ]
-        for name, found in (
-            sets | {f"**mean of all {len(compared['sets'])} sets**": compared["mean"]}
-        ).items()
-    ]
+    sets = compared["sets"]
+    named = sets | {
+        f"{name}, its relatives left out too": found for name, found in compared.get("apart", {}).items()
+    }
+    named[f"**mean of all {len(sets)} sets**"] = compared["mean"]
+    if compared.get("apart"):
+        named["mean, relatives left out too"] = compared["mean_apart"]
+    columns = [(head, fit) for head in ("permissive", "all") for fit in ("encoder", "tfidf", "no_words")]
+    columns.append(("by_kind", "encoder"))
+    rows = [[name, *(number(at(found, *column)) for column in columns)] for name, found in named.items()]
     head = ["data set left out", "permissive data", "TF-IDF", "no words", "all other data", "TF-IDF, all"]
     return section(
         "Misinformation: permissive data or all",
         "AUROC on a data set left out, of a linear head on the frozen encoder, trained on data whose licence "
-        "lets weights ship, or on all other data (for your own training). Not the figures of this artifact.",
-        table([*head, "no words, all"], rows),
+        "lets weights ship, or on all other data (for your own training). By kind of text: the first head "
+        "for texts like the permissive data, the second for texts like the rest, weighted by how likely a "
+        "text is the one or the other; no artifact holds such a pair. Not the figures of this artifact.",
+        table([*head, "no words, all", "by kind of text"], rows),
     )
