@@ -1,11 +1,12 @@
-"""`python -m training.unlabelled --data DIR --examples FILE --out FILE`: texts to distil on.
+"""`python -m training.unlabelled --data DIR --examples FILE --out FILE`: texts to distil with.
 
-For `training.distill --extra`. Texts of the public data sets that may train weights that ship, beyond the rows that training.prepare took,
+Texts of the public data sets that may train weights that ship, beyond the rows that training.prepare took,
 and public posts of pages. A text that nearly repeats one of another split than "train" is left out.
 """
 
 import argparse
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ POSTS = "engagement/fb_pages_2016_minimaxir.parquet"  # MIT
 
 
 def unlabelled(
-    data: Path, examples: LabelledTexts, corpora: tuple[Corpus, ...] = CORPORA
+    data: Path, examples: LabelledTexts, corpora: tuple[Corpus, ...]
 ) -> tuple[list[str], list[str]]:
     """Texts that the examples do not hold, each once, and the source of each.
 
@@ -63,18 +64,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     if given.at_most < 1:
         parser.error(f"--at-most: expected a number above 0, got {given.at_most}")
-    text, source = unlabelled(given.data, LabelledTexts.read(given.examples))
+    text, source = unlabelled(given.data, LabelledTexts.read(given.examples), CORPORA)
     rows = np.random.default_rng(given.seed).permutation(len(text))[: given.at_most]
     table = pa.table({"text": pa.array(text).take(rows), "source": pa.array(source).take(rows)})
     given.out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, given.out)
-    names, counts = np.unique(table["source"].to_pylist(), return_counts=True)
-    _log.info(
-        "%d texts in %s: %s",
-        table.num_rows,
-        given.out,
-        dict(zip(names.tolist(), counts.tolist(), strict=True)),
-    )
+    _log.info("%d texts in %s: %s", table.num_rows, given.out, Counter(table["source"].to_pylist()))
 
 
 if __name__ == "__main__":
