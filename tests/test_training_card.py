@@ -104,10 +104,10 @@ def test_each_section_that_was_measured_is_there(tmp_path: Path) -> None:
         "| train | people | **MIT**: web 5, toxigen_annotated 1 |",
         "torchrun --nproc-per-node 2 -m training.train",
         "by choice, so that\n  transfer is measured on more platforms, forum.",
+        "| elsewhere | 0.710 |",
         "| **mean of all 2 sets** | 0.710 |",
     ):
         assert expected in text
-    assert "elsewhere" not in text
     assert "group12" not in text  # only the worst terms are listed
     assert "4.0 process hours" in text  # 7200 s on each of two processes
     assert "0.24 kWh" in text  # 4 h of 60 W
@@ -256,9 +256,45 @@ def test_what_was_added_to_the_annotations_is_said(tmp_path: Path) -> None:
     assert "labels that nobody annotated them for (insult 1,200)." in card(about, tmp_path)
 
 
+def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> None:
+    about = complete()
+    about["training"]["teacher"] = {"name": "large", "digest": "0" * 64}
+    assert "--extra" not in card(about, tmp_path)
+    page = {"licence": "MIT", "rows": 1500}
+    about["training"]["extra"] = [
+        {"sha256": "1" * 64, "data": {"pages": page, "forum": page | {"rows": 20}}},
+        {"sha256": "2" * 64, "data": {"mine": {"licence": "CC0", "rows": 3}}},
+    ]
+    text = card(about, tmp_path)
+    assert "(licence: data sets). **CC0**: mine 3; **MIT**: pages 1,500, forum 20." in text
+    assert "--teacher TEACHER --extra EXTRA.parquet" in text
+    assert "python -m training.unlabelled --data DIR" in text
+
+
+def test_a_misinformation_head_by_kind_of_text_and_relatives_left_out_have_their_place(
+    tmp_path: Path,
+) -> None:
+    about = complete()
+    assert "relatives" not in card(about, tmp_path)
+    figures = about["misinformation"]["sets"]["elsewhere"] | {"by_kind": {"encoder": 0.76}}
+    about["misinformation"]["sets"]["elsewhere"] = figures
+    about["misinformation"] |= {"apart": {"elsewhere": figures | {"by_kind": {"encoder": 0.74}}}}
+    about["misinformation"]["mean_apart"] = {"by_kind": {"encoder": 0.75}}
+    text = card(about, tmp_path)
+    assert "| elsewhere | 0.710 | 0.640 | 0.580 | 0.710 | 0.640 | 0.580 | 0.760 |" in text
+    assert (
+        "| elsewhere, its relatives left out too | 0.710 | 0.640 | 0.580 | 0.710 | 0.640 | 0.580 | 0.740 |"
+        in text
+    )
+    assert "| mean, relatives left out too | - | - | - | - | - | - | 0.750 |" in text
+
+
 def test_trainings_without_a_source_say_by_which_code(tmp_path: Path) -> None:
     about = complete()
     assert "by an earlier state of the training code" in card(about, tmp_path)
+    assert "last layer fitted anew" not in card(about, tmp_path)
+    about["leave_out"]["read_layers"] = [3, 4]
+    assert "each with a last layer fitted anew to layers 3, 4, without" in card(about, tmp_path)
     about["leave_out"]["commit"] = "0ddba11"
     assert "by commit 0ddba11 of the training code" in card(about, tmp_path)
 

@@ -20,6 +20,7 @@ from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, random_bert, word_tokenizer
 from training.batches import tokenize
 from training.distill import SAID, distill, teacher_logits, word_vectors
+from training.own import NOT_STATED
 from training.settings import read_settings
 from training.student import Student, StudentConfig, student_logits, taught_loss
 
@@ -154,7 +155,9 @@ def test_texts_without_annotations_can_be_added(teacher: Path, examples: Path, t
     pq.write_table(pa.table({"text": ["w1 w2", None, "w3"]}), tmp_path / "more.parquet")
     extra = [tmp_path / "more.parquet"]
     distill(replace(CONFIG, epochs=1), examples, teacher, tmp_path / "run", extra=extra, device="cpu")
-    assert json.loads((tmp_path / "run" / "training.json").read_text())["n_texts"] == 402
+    about = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert about["n_texts"] == 402
+    assert about["extra"][0]["data"] == {"more": {"licence": NOT_STATED, "rows": 2}}
     pq.write_table(pa.table({"body": ["w1"]}), tmp_path / "more.parquet")
     with pytest.raises(ValueError, match=r"expected a column 'text', got \['body'\]"):
         distill(CONFIG, examples, teacher, tmp_path / "run", extra=extra, device="cpu")

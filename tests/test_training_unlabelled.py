@@ -46,11 +46,10 @@ EXAMPLES = labelled_texts(
 
 
 def test_what_may_train_and_does_not_is_taken_once_without_copies_of_held_out_texts(data: Path) -> None:
-    text, source = unlabelled(data, EXAMPLES, CORPORA)
-    assert dict(zip(text, source, strict=True)) == {
-        "one that was left over": "edos",
-        "good morning to all of you": "fb_pages_2016_minimaxir",
-    }
+    assert unlabelled(data, EXAMPLES, CORPORA).to_pylist() == [
+        {"text": "one that was left over", "source": "edos", "licence": "CC0 1.0"},
+        {"text": "good morning to all of you", "source": "fb_pages_2016_minimaxir", "licence": "MIT"},
+    ]
 
 
 def test_a_directory_without_the_posts_is_told(data: Path) -> None:

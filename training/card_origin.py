@@ -19,7 +19,7 @@ _PUBLISHED = {
 def origin_sections(artifact: Artifact) -> list[str]:
     """Speed, data, cost and commands."""
     about = artifact.about
-    data = _data(about["data"], about["training"].get("n_implied", {}))
+    data = _data(about["data"], about["training"])
     return [_speed(about.get("speed")), data, _cost(about["training"]), _commands(artifact)]
 
 
@@ -62,7 +62,7 @@ def _speed(speed: dict[str, Any] | None) -> str:
     )
 
 
-def _data(data: dict[str, Any], n_implied: dict[str, int]) -> str:
+def _data(data: dict[str, Any], training: dict[str, Any]) -> str:
     grouped: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, entry in data.items():
         n = entry["rows"].get("train") or sum(entry["rows"].values())
@@ -78,7 +78,8 @@ def _data(data: dict[str, Any], n_implied: dict[str, int]) -> str:
         'counted. Role "unseen": trained nothing, only measured; "natural": only calibrated and measured. '
         "The sha256 of each file is in artifact.json.",
         table(["role", "labelled by", "licence: data sets"], rows),
-        _implied(n_implied),
+        _implied(training.get("n_implied", {})),
+        _extra(training.get("extra", [])),
     )
 
 
@@ -88,6 +89,19 @@ def _implied(n_implied: dict[str, int]) -> str:
     return counts and (
         "What is not toxic is no attack: training texts annotated as not toxic count as negatives of labels "
         f"that nobody annotated them for ({counts})."
+    )
+
+
+def _extra(files: list[dict[str, Any]]) -> str:
+    """The texts without labels, by licence, if there were any."""
+    licences: dict[str, list[str]] = {}
+    for file in files:
+        for name, entry in file["data"].items():
+            licences.setdefault(entry["licence"], []).append(f"{name} {entry['rows']:,}")
+    listed = "; ".join(f"**{key}**: {', '.join(names)}" for key, names in sorted(licences.items()))
+    return listed and (
+        "Besides, texts without labels, of which it learned what its teacher says (licence: data sets). "
+        f"{listed}."
     )
 
 
@@ -150,6 +164,10 @@ _AVERAGE = (
 )
 
 
+_EXTRA = (
+    "python -m training.unlabelled --data DIR --examples EXAMPLES.parquet --out EXTRA.parquet  "
+    "# or texts of your own"
+)
 _HEAD = (
     "python -m training.head --encoder RUN --config HEAD_CONFIG --examples EXAMPLES.parquet --out RUN2  "
     "# and RUN2 from here on"
@@ -187,8 +205,9 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
     n_processes = training.get("n_processes", 1)
     launch = f"torchrun --nproc-per-node {n_processes}" if n_processes > 1 else "python"
     common = "--config CONFIG --examples EXAMPLES.parquet --out RUN"
+    with_extra = bool(training.get("extra"))
     train = (
-        f"python -m training.distill {common} --teacher TEACHER"
+        f"python -m training.distill {common} --teacher TEACHER{' --extra EXTRA.parquet' * with_extra}"
         if training.get("teacher")
         else f"{launch} -m training.train {common} --encoder ENCODER"
     )
@@ -210,6 +229,7 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
     options = "".join(f" --{key} {key}.json" for key, _ in present)
     return [
         f"python -m training.prepare{_texts(about['data'])} --out EXAMPLES.parquet",
+        *([_EXTRA] if with_extra else []),
         train,
         *([_HEAD] if training.get("head_alone") else []),
         *([_AVERAGE] if training.get("averaged") else []),

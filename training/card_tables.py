@@ -182,13 +182,15 @@ def _left_out(left: dict[str, Any] | None, served: tuple[str, ...]) -> str:
     rows.append(
         ["**mean**", *(_beside(entry["mean"]["auroc"], entry["tfidf_mean"]) for entry in shown.values())]
     )
+    layers = ", ".join(str(number) for number in left.get("read_layers") or ())
+    head = f", each with a last layer fitted anew to layers {layers}," if layers else ""
     groups = "; ".join(names.replace(",", ", ") for names in left["leave"])
     return section(
         "Training sources, each left out",
         f"AUROC on data sets of the training when they are left out of it, in {len(left['leave'])} trainings "
-        f"of {left['epochs']} epoch{'s' if left['epochs'] > 1 else ''} without: {groups}. In brackets TF-IDF "
-        "with the same texts left out. Not the figures of this artifact, which has seen these sources; by "
-        f"{'commit ' + left['commit'] if 'commit' in left else 'an earlier state'} of the training code.",
+        f"of {left['epochs']} epoch{'s' if left['epochs'] > 1 else ''}{head} without: {groups}. In brackets "
+        "TF-IDF with the same texts left out. Not the figures of this artifact, which saw these sources; "
+        f"by {'commit ' + left['commit'] if 'commit' in left else 'an earlier state'} of the training code.",
         table(["source", *shown], rows),
     )
 

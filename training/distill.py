@@ -2,7 +2,8 @@
 
 Trains a small, fast classifier to say what a large one says of the split "train", beside the annotations.
 The teacher is an artifact: the directory `draft` of a calibrated run, or a packaged classifier. Texts
-without annotations may be added (a parquet file with a column `text`). `out` becomes a run that
+without annotations may be added (a parquet file with a column `text`; `source` and `licence` of each go to
+the card). `out` becomes a run that
 `training.calibrate` and what follows it read. What the teacher said is kept there: the same command
 goes on where it was interrupted.
 """
@@ -13,10 +14,13 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -33,6 +37,7 @@ from training.batches import tokenize
 from training.command import run_command
 from training.loss import balanced_weights
 from training.metrics import rounded
+from training.own import NOT_STATED
 from training.provenance import commit, sha256_of, versions
 from training.run import write_run
 from training.settings import read_settings, settings_digest
@@ -42,6 +47,7 @@ from training.validation import mean_auroc
 _log = logging.getLogger(__name__)
 
 SAID = "teacher"
+_ORIGIN = ("source", "licence")
 
 _CHUNK = 2048
 
@@ -66,7 +72,8 @@ def distill(
     train, dev = (texts.take(texts.split == part) for part in ("train", "dev"))
     if not train.n:
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
-    more = [text for path in extra for text in _unlabelled(path)]
+    tables = [_unlabelled(path) for path in extra]
+    more = [str(text) for table in tables for text in table["text"].to_pylist()]
     everything = [*train.text, *more]
     taught = _columns(*teacher_logits(teacher, everything, out / SAID, device=device), texts.labels)
     torch.manual_seed(config.seed)
@@ -85,7 +92,10 @@ def distill(
         "config": dataclasses.asdict(config),
         "config_digest": settings_digest(config),
         "examples_sha256": sha256_of(examples),
-        "extra_sha256": [sha256_of(path) for path in extra],
+        "extra": [
+            {"sha256": sha256_of(path), "data": _origin(table)}
+            for path, table in zip(extra, tables, strict=True)
+        ],
         "commit": commit(),
         "versions": versions(),
         "n_texts": len(everything),
@@ -154,10 +164,22 @@ def _columns(
     return found
 
 
-def _unlabelled(path: Path) -> list[str]:
-    if "text" not in pq.read_schema(path).names:
-        raise ValueError(f"{path}: expected a column 'text', got {pq.read_schema(path).names}")
-    return [text for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text]
+def _unlabelled(path: Path) -> pa.Table:
+    """The texts of a file that are not empty, with the source and licence of each."""
+    names = pq.read_schema(path).names
+    if "text" not in names:
+        raise ValueError(f"{path}: expected a column 'text', got {names}")
+    table = pq.read_table(path, columns=[name for name in ("text", *_ORIGIN) if name in names])
+    for name, absent in zip(_ORIGIN, (path.stem, NOT_STATED), strict=True):
+        if name not in names:
+            table = table.append_column(name, pa.array([absent] * table.num_rows, pa.string()))
+    return table.filter(pa.array([bool(text) for text in table["text"].to_pylist()]))
+
+
+def _origin(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """Per source its licence and how many texts it gave."""
+    counts = Counter(zip(*(table[name].to_pylist() for name in _ORIGIN), strict=True))
+    return {source: {"licence": licence, "rows": n} for (source, licence), n in sorted(counts.items())}
 
 
 def _ask(teacher: HarmClassifier, missing: dict[Path, Sequence[str]]) -> None:

@@ -21,35 +21,34 @@ from training.duplicates import near_duplicate_groups
 
 _log = logging.getLogger(__name__)
 
-POSTS = "engagement/fb_pages_2016_minimaxir.parquet"  # MIT
+POSTS = "engagement/fb_pages_2016_minimaxir.parquet"
+POSTS_LICENCE = "MIT"
 
 
-def unlabelled(
-    data: Path, examples: LabelledTexts, corpora: tuple[Corpus, ...]
-) -> tuple[list[str], list[str]]:
-    """Texts that the examples do not hold, each once, and the source of each.
+def unlabelled(data: Path, examples: LabelledTexts, corpora: tuple[Corpus, ...]) -> pa.Table:
+    """Texts that the examples do not hold, each once: columns text, source and licence.
 
     Raises:
         FileNotFoundError: a data set is not below `data`.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     for corpus in corpora:
         if corpus.role == "train":
             for text in read(corpus, data).text:
-                found.setdefault(text, corpus.name)
+                found.setdefault(text, (corpus.name, corpus.licence))
     if not (data / POSTS).exists():
         raise FileNotFoundError(f"{data / POSTS}: expected posts of pages here (--data DIR)")
     for post in pq.read_table(data / POSTS, columns=["text"])["text"].to_pylist():
         if text := normalised(str(post or "")):
-            found.setdefault(text, Path(POSTS).stem)
+            found.setdefault(text, (Path(POSTS).stem, POSTS_LICENCE))
     for text in examples.text:
         found.pop(text, None)
     held_out = [text for text, split in zip(examples.text, examples.split, strict=True) if split != "train"]
     group = near_duplicate_groups([*held_out, *found])
     apart = ~np.isin(group[len(held_out) :], group[: len(held_out)])
-    kept = [entry for entry, alone in zip(found.items(), apart.tolist(), strict=True) if alone]
+    kept = [(text, *origin) for (text, origin), alone in zip(found.items(), apart, strict=True) if alone]
     _log.info("%d texts left out: they nearly repeat held-out ones", len(found) - len(kept))
-    return [text for text, _ in kept], [source for _, source in kept]
+    return pa.table({name: [row[i] for row in kept] for i, name in enumerate(("text", "source", "licence"))})
 
 
 def main() -> None:
@@ -64,9 +63,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     if given.at_most < 1:
         parser.error(f"--at-most: expected a number above 0, got {given.at_most}")
-    text, source = unlabelled(given.data, LabelledTexts.read(given.examples), CORPORA)
-    rows = np.random.default_rng(given.seed).permutation(len(text))[: given.at_most]
-    table = pa.table({"text": pa.array(text).take(rows), "source": pa.array(source).take(rows)})
+    everything = unlabelled(given.data, LabelledTexts.read(given.examples), CORPORA)
+    rows = np.random.default_rng(given.seed).permutation(everything.num_rows)[: given.at_most]
+    table = everything.take(rows)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, given.out)
     _log.info("%d texts in %s: %s", table.num_rows, given.out, Counter(table["source"].to_pylist()))
