@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-BUNDLED = {"bundled": "harm-minilm-en-6", "bundled-fast": "harm-bag-en-1"}
+BUNDLED = {"bundled": "harm-minilm-en-6", "bundled-fast": "harm-bag-en-2"}
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILES = ("artifact.json", "weights.safetensors", "tokenizer.json")

@@ -256,6 +256,17 @@ def test_what_was_added_to_the_annotations_is_said(tmp_path: Path) -> None:
     assert "labels that nobody annotated them for (insult 1,200)." in card(about, tmp_path)
 
 
+def test_a_label_that_is_not_served_is_not_among_what_to_read_first(tmp_path: Path) -> None:
+    about = complete()
+    served = replace(artifact(about), labels=SERVED[:2], calibration=artifact(about).calibration[:2])
+    write_card(served, 1, tmp_path / "README.md")
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    first = text.split("## Read this first")[1].split("\n## ")[0]
+    assert "identity_attack, mean of" in first
+    assert "misinformation, " not in first
+    assert "antivax, " not in first
+
+
 def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> None:
     about = complete()
     about["training"]["teacher"] = {"name": "large", "digest": "0" * 64}

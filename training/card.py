@@ -118,7 +118,7 @@ def _read_first(about: dict[str, Any], served: tuple[str, ...]) -> str:
     figures, floor = about["figures"], about.get("floor") or {}
     rows = [
         *_toxicity_rows(figures, floor),
-        *_unseen_rows(figures["labels"], floor),
+        *_unseen_rows({name: found for name, found in figures["labels"].items() if name in served}, floor),
         *_annotated_row(figures["annotated"]),
         *_calibration_rows(figures, served),
         *_behaviour_rows(figures),
