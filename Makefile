@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/reranker demo --output $(DEMO_REPORT)
 
 test: $(VENV)/.dev check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=95 -q tests reranker models eval
 
 test-cluster: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/cluster/one_node.py tests/cluster/two_nodes.py
