@@ -73,10 +73,10 @@ class _Heads:
         }
 
     def _linear(self, rows: Rows, test: Rows) -> Floats:
-        """Logits of a layer of `training.head`, in units of their spread over the texts it was fitted on."""
+        """Logits of a layer of `training.head`, standardised over the texts it was fitted on."""
         weights, _ = fit_head(self.config, self.features[rows], self.texts.take(rows))
-        scores = self.features @ weights[0]
-        return np.asarray(scores[test] / max(float(scores[rows].std()), 1e-9), dtype=np.float64)
+        known, found = (self.features[part].astype(np.float64) @ weights[0] for part in (rows, test))
+        return np.asarray((found - known.mean()) / max(float(known.std()), 1e-9))
 
     def _unlike_permissive(self, others: Rows, test: Rows) -> Floats:
         """How likely each text is one of the data that may not ship, were there as many of these."""
