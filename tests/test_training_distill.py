@@ -158,6 +158,14 @@ def test_texts_without_annotations_can_be_added(teacher: Path, examples: Path, t
     about = json.loads((tmp_path / "run" / "training.json").read_text())
     assert about["n_texts"] == 402
     assert about["extra"][0]["data"] == {"more": {"licence": NOT_STATED, "rows": 2}}
+    mixed = {"text": ["w1", "w2", "w4"], "source": ["x", "x", None], "licence": ["MIT", "CC0", None]}
+    pq.write_table(pa.table(mixed), tmp_path / "more.parquet")
+    distill(replace(CONFIG, epochs=1), examples, teacher, tmp_path / "other", extra=extra, device="cpu")
+    about = json.loads((tmp_path / "other" / "training.json").read_text())
+    assert about["extra"][0]["data"] == {
+        "more": {"licence": NOT_STATED, "rows": 1},
+        "x": {"licence": "CC0, MIT", "rows": 2},
+    }
     pq.write_table(pa.table({"body": ["w1"]}), tmp_path / "more.parquet")
     with pytest.raises(ValueError, match=r"expected a column 'text', got \['body'\]"):
         distill(CONFIG, examples, teacher, tmp_path / "run", extra=extra, device="cpu")

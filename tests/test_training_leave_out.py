@@ -102,6 +102,10 @@ def test_with_a_head_of_its_own_each_training_is_measured_by_that(
     main()
     found = json.loads((tmp_path / "out" / FIGURES).read_text())
     assert found["read_layers"] == [1, 2]
+    at = options.index("--head")
+    monkeypatch.setattr(sys, "argv", ["leave_out", *map(str, options[:at] + options[at + 2 :])])
+    with pytest.raises(ValueError, match="choose another --out"):
+        main()
     own = leave_out(LabelledTexts.read(tmp_path / "out" / "0" / "examples.parquet"), tmp_path / "out" / "0")
     assert own["toxicity"]["a"]["auroc"] < 0.9 < 0.95 < found["labels"]["toxicity"]["sources"]["a"]["auroc"]
 

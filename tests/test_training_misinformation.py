@@ -78,10 +78,10 @@ def test_a_head_without_other_data_has_no_figure() -> None:
 
 
 def told_apart() -> LabelledTexts:
-    """Headlines of a, b and c say "hoax" when false; statements of d, e and f say it when true."""
+    """Headlines of a, b and c say "hoax" when false; statements of d to h say it when true."""
     rng = np.random.default_rng(3)
     text, target, source = [], [], []
-    for name in ("claims/a", "claims/b", "claims/c", "d", "e", "f"):
+    for name in ("claims/a", "claims/b", "claims/c", "d", "e", "f", "g", "h"):
         kind = "headline" if name.startswith("claims/") else "statement"
         for i in range(120):
             false = i % 2 == 0
@@ -96,9 +96,10 @@ def test_kinds_of_text_that_contradict_each_other_are_told_apart() -> None:
     texts = told_apart()
     words = ("headline", "statement", "hoax", "report", "cure", "budget")
     counts = np.array([[entry.count(word) for word in words] for entry in texts.text], dtype=np.float32)
-    both = np.column_stack([counts, counts[:, [0]] * counts[:, [2]]])  # and what tells the two apart
-    found = compare(HEAD, texts, both, frozenset({"claims/a", "claims/b", "claims/c"}))["sets"]
+    found = compare(HEAD, texts, counts, frozenset({"claims/a", "claims/b", "claims/c"}))["sets"]
     assert found["d"]["permissive"]["encoder"] < 0.1
+    assert found["d"]["by_kind"]["encoder"] > 0.9
+    assert found["a"]["all"]["encoder"] < 0.1
     assert found["a"]["by_kind"]["encoder"] > 0.9
     assert found["a"]["by_kind"].keys() == {"encoder"}
 

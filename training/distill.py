@@ -170,16 +170,23 @@ def _unlabelled(path: Path) -> pa.Table:
     if "text" not in names:
         raise ValueError(f"{path}: expected a column 'text', got {names}")
     table = pq.read_table(path, columns=[name for name in ("text", *_ORIGIN) if name in names])
+    rows = [row for row in table.to_pylist() if row["text"]]
+    columns = {"text": [row["text"] for row in rows]}
     for name, absent in zip(_ORIGIN, (path.stem, NOT_STATED), strict=True):
-        if name not in names:
-            table = table.append_column(name, pa.array([absent] * table.num_rows, pa.string()))
-    return table.filter(pa.array([bool(text) for text in table["text"].to_pylist()]))
+        columns[name] = [str(row.get(name) or absent) for row in rows]
+    return pa.table(columns)
 
 
 def _origin(table: pa.Table) -> dict[str, dict[str, Any]]:
     """Per source its licence and how many texts it gave."""
     counts = Counter(zip(*(table[name].to_pylist() for name in _ORIGIN), strict=True))
-    return {source: {"licence": licence, "rows": n} for (source, licence), n in sorted(counts.items())}
+    found: dict[str, dict[str, Any]] = {}
+    for (source, licence), n in sorted(counts.items()):
+        entry = found.setdefault(source, {"licence": licence, "rows": 0})
+        entry["rows"] += n
+        if licence != entry["licence"]:
+            entry["licence"] += f", {licence}"
+    return found
 
 
 def _ask(teacher: HarmClassifier, missing: dict[Path, Sequence[str]]) -> None:

@@ -116,6 +116,10 @@ def main() -> None:
     for number, part in enumerate(parts):
         run = arguments.out / str(number)
         run.mkdir(parents=True, exist_ok=True)
+        if (run / FIGURES).exists() and (run / "head").exists() != bool(head):
+            raise ValueError(
+                f"{run}: expected figures of this command, got one with another --head: choose another --out"
+            )
         if not (run / FIGURES).exists():
             examples = run / "examples.parquet"
             part.write(examples)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.artifact import MANIFEST
 from models.encoder import reading
 from models.examples import LabelledTexts
 from training.atomic import write_json
@@ -27,6 +28,7 @@ from training.head import HeadConfig, fit_head
 from training.leave_out import data_set_of
 from training.metrics import auroc
 from training.provenance import commit
+from training.run import ABOUT
 from training.settings import read_settings
 from training.start import starting_model
 
@@ -186,6 +188,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     config = read_settings(arguments.head, HeadConfig)
+    if any((Path(arguments.encoder) / name).exists() for name in (ABOUT, MANIFEST)):
+        parser.error(f"--encoder: expected one as published, got a trained one: {arguments.encoder}")
     texts = LabelledTexts.read(arguments.examples)
     texts = texts.take(~np.isnan(texts.target[:, texts.labels.index(LABEL)]))
     model, tokenizer, _ = starting_model(arguments.encoder, (LABEL,))
