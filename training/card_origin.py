@@ -162,8 +162,6 @@ _AVERAGE = (
     "python -m training.average --runs EARLIER RUN --examples EXAMPLES.parquet --seen EARLIER.parquet "
     "--out RUN2  # and RUN2, with its examples, from here on"
 )
-
-
 _EXTRA = (
     "python -m training.unlabelled --data DIR --examples EXAMPLES.parquet --out EXTRA.parquet  "
     "# or texts of your own"

@@ -2,10 +2,9 @@
 
 Trains a small, fast classifier to say what a large one says of the split "train", beside the annotations.
 The teacher is an artifact: the directory `draft` of a calibrated run, or a packaged classifier. Texts
-without annotations may be added (a parquet file with a column `text`; `source` and `licence` of each go to
-the card). `out` becomes a run that
-`training.calibrate` and what follows it read. What the teacher said is kept there: the same command
-goes on where it was interrupted.
+without annotations may be added (a parquet file with a column `text`; what its columns `source` and
+`licence` say goes to the card). `out` becomes a run that `training.calibrate` and what follows it read.
+What the teacher said is kept there: the same command goes on where it was interrupted.
 """
 
 import argparse
@@ -64,7 +63,8 @@ def distill(
     """Leaves model.safetensors, tokenizer.json, training.json and what the teacher said in `out`.
 
     Raises:
-        ValueError: there is no training row, or the teacher has no word vectors of its tokenizer's size.
+        ValueError: there is no training row, a file of `extra` has no column `text`, or the teacher has no
+            word vectors of its tokenizer's size.
     """
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,8 @@
 """`python -m training.misinformation --head FILE --examples FILE --encoder PATH|HUB_ID --out FILE`.
 
-What a misinformation head reaches on a data set that it was not trained on: of permissive data alone, of all
-other data, and of both by the kind of text. The encoder is not trained: fine-tuned weights have seen the
-sets left out. Beside each of the first two stand two that see no meaning: TF-IDF, and length, capitals and
-punctuation alone.
+What a misinformation head reaches on a data set that it was not trained on, trained on permissive data alone,
+on all other data, or as a mixture of both by the kind of text. The encoder is not trained: fine-tuned weights
+have seen the sets left out. Beside the first two stand TF-IDF, and length, capitals and punctuation alone.
 """
 
 import argparse
@@ -46,29 +45,30 @@ _KIND_PENALTY = 1000.0
 
 @dataclass(frozen=True)
 class _Heads:
-    """Fits heads on texts, of which `permissive` may train weights that ship, and scores others."""
+    """Fits heads on n texts of one label, and scores others of them.
+
+    `features` is (n, width); the texts marked in `permissive` (n,) may train weights that ship. `simple` are
+    the fits without an encoder.
+    """
 
     config: HeadConfig
     texts: LabelledTexts
     features: NDArray[np.float32]
     permissive: NDArray[np.bool_]
+    simple: dict[str, Fit]
 
     def figures(self, test: Rows, others: Rows) -> dict[str, dict[str, float]]:
         """AUROC on `test` of the heads that `others` may train."""
         false = self.texts.target[:, 0] >= 0.5
-        fits: dict[str, Fit] = {
-            "encoder": self._linear,
-            "tfidf": _tfidf(self.texts),
-            "no_words": _no_words(self.texts),
-        }
+        fits = {"encoder": self._linear, **self.simple}
         scores: dict[str, dict[str, Floats]] = {}
         for head, rows in (("permissive", others[self.permissive[others]]), ("all", others)):
             if 0 < false[rows].sum() < len(rows):
                 scores[head] = {name: fit(rows, test) for name, fit in fits.items()}
         if len(scores) > 1 and not self.permissive[others].all():
             share = self._unlike_permissive(others, test)
-            both = [scores[head]["encoder"] for head in ("permissive", "all")]
-            scores["by_kind"] = {"encoder": (1 - share) * both[0] + share * both[1]}
+            permissive, every = (scores[head]["encoder"] for head in ("permissive", "all"))
+            scores["by_kind"] = {"encoder": (1 - share) * permissive + share * every}
         return {
             head: {fit: round(auroc(score, false[test]), 4) for fit, score in found.items()}
             for head, found in scores.items()
@@ -104,19 +104,15 @@ def compare(
     The head "by_kind" is the one of permissive data for texts like these, and the one of all data for texts
     like the others, weighted by how likely a text is the one or the other.
     """
-    column = texts.labels.index(LABEL)
-    own = {name: getattr(texts, name)[:, [column]] for name in ("target", "weight")}
-    heads = _Heads(
-        config,
-        replace(texts, labels=(LABEL,), **own),
-        features,
-        np.isin(texts.source, sorted(permissive)),
-    )
-    data_set = np.array([data_set_of(source) for source in texts.source.tolist()])
+    column = [texts.labels.index(LABEL)]
+    texts = replace(texts, labels=(LABEL,), target=texts.target[:, column], weight=texts.weight[:, column])
+    simple = {"tfidf": _tfidf(texts), "no_words": _no_words(texts)}
+    heads = _Heads(config, texts, features, np.isin(texts.source, sorted(permissive)), simple)
+    data_set = _data_sets(texts)
     sets: dict[str, Any] = {}
     apart: dict[str, Any] = {}
     for name, test, others in left_out(texts):
-        counts = {"n": len(test), "n_positive": int((heads.texts.target[test, 0] >= 0.5).sum())}
+        counts = {"n": len(test), "n_positive": int((texts.target[test, 0] >= 0.5).sum())}
         sets[name] = counts | heads.figures(test, others)
         for group in RELATED:
             relatives = np.isin(data_set[others], sorted(group - {name}))
@@ -130,13 +126,17 @@ def left_out(texts: LabelledTexts) -> Iterator[tuple[str, Rows, Rows]]:
     """Each data set with at least 20 texts of both kinds: its name, its rows, and the rows that may train."""
     target = texts.target[:, texts.labels.index(LABEL)]
     known = ~np.isnan(target)
-    data_set = np.array([data_set_of(source) for source in texts.source.tolist()])
+    data_set = _data_sets(texts)
     for name in np.unique(data_set[known]):
         test = np.flatnonzero(known & (data_set == name))
         n_positive = int((target[test] >= 0.5).sum())
         if min(n_positive, len(test) - n_positive) >= MIN_ROWS:
             seen = np.isin(texts.group, texts.group[test])
             yield str(name), test, np.flatnonzero(known & (data_set != name) & ~seen)
+
+
+def _data_sets(texts: LabelledTexts) -> NDArray[np.str_]:
+    return np.array([data_set_of(source) for source in texts.source.tolist()])
 
 
 def _tfidf(texts: LabelledTexts) -> Fit:
@@ -191,6 +191,8 @@ def main() -> None:
     if any((Path(arguments.encoder) / name).exists() for name in (ABOUT, MANIFEST)):
         parser.error(f"--encoder: expected one as published, got a trained one: {arguments.encoder}")
     texts = LabelledTexts.read(arguments.examples)
+    if LABEL not in texts.labels:
+        raise ValueError(f"{arguments.examples}: expected texts labelled {LABEL!r}, got {list(texts.labels)}")
     texts = texts.take(~np.isnan(texts.target[:, texts.labels.index(LABEL)]))
     model, tokenizer, _ = starting_model(arguments.encoder, (LABEL,))
     features = encoder_features(reading(model, config.read_layers), tokenizer, list(texts.text))
