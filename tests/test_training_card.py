@@ -181,7 +181,7 @@ def test_a_classifier_of_another_kind_has_no_sentence_about_labels_it_does_not_s
         familiar_up_to=None,
     )
     del about["training"]["base_encoder_sha256"], about["training"]["n_processes"]
-    about["training"]["teacher"] = {"name": "large-en", "digest": "d" * 64}
+    about["training"]["teachers"] = [{"name": "large-en", "digest": "d" * 64, "base_encoder_sha256": None}]
     write_card(found, 1_000_000, tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "A small network of type harm-bag, trained from the word vectors and scores of large-en" in text
@@ -223,7 +223,7 @@ def test_the_commands_are_those_that_exist(tmp_path: Path) -> None:
     about = complete()
     part = {key: about["training"][key] for key in ("commit", "config_digest", "examples_sha256", "n_texts")}
     about["training"]["averaged"] = [part | {"name": "first"}, part]
-    about["training"]["head_alone"] = True
+    about["training"] |= {"head_alone": True, "started_from": copy.deepcopy(about["training"])}
     commands = card(about, tmp_path).split("```console\n")[1].split("\n```")[0]
     wanted = re.findall(r"-m (training\.\w+) (.*)", commands)
     assert [name for name, _ in wanted] == [
@@ -238,6 +238,7 @@ def test_the_commands_are_those_that_exist(tmp_path: Path) -> None:
                 "evaluate",
                 "floor",
                 "misinformation",
+                "leave_out",
                 "package",
             ),
         )
@@ -245,7 +246,7 @@ def test_the_commands_are_those_that_exist(tmp_path: Path) -> None:
     assert "One of 2 averaged runs (first)" in card(about, tmp_path)
     for name, options in wanted:
         source = Path(__file__).parents[1].joinpath(*name.split(".")).with_suffix(".py").read_text()
-        for option in re.findall(r"--[a-z]+", options):
+        for option in re.findall(r"--[a-z-]+", options):
             assert f'"{option}"' in source, f"{name} {option}"
 
 
@@ -269,7 +270,14 @@ def test_a_label_that_is_not_served_is_not_among_what_to_read_first(tmp_path: Pa
 
 def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> None:
     about = complete()
-    about["training"]["teacher"] = {"name": "large", "digest": "0" * 64}
+    about["training"]["teachers"] = [
+        {"name": "large", "digest": "0" * 64, "base_encoder_sha256": "b" * 64},
+        {"name": "other", "digest": "1" * 64, "base_encoder_sha256": None},
+    ]
+    assert (
+        "and the scores of large (digest `000000000000`, from weights of sha256 `bbbbbbbbbbbb`) and other "
+        "(digest `111111111111`)" in card(about, tmp_path)
+    )
     assert "--extra" not in card(about, tmp_path)
     page = {"licence": "MIT", "rows": 1500}
     about["training"]["extra"] = [
@@ -278,7 +286,7 @@ def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> N
     ]
     text = card(about, tmp_path)
     assert "(licence: data sets). **CC0**: mine 3; **MIT**: pages 1,500, forum 20." in text
-    assert "--teacher TEACHER --extra EXTRA.parquet" in text
+    assert "--encoder ENCODER --teacher TEACHER TEACHER --extra EXTRA.parquet" in text
     assert "python -m training.unlabelled --data DIR" in text
 
 
@@ -305,7 +313,9 @@ def test_trainings_without_a_source_say_by_which_code(tmp_path: Path) -> None:
     assert "by an earlier state of the training code" in card(about, tmp_path)
     assert "last layer fitted anew" not in card(about, tmp_path)
     about["leave_out"]["read_layers"] = [3, 4]
-    assert "each with a last layer fitted anew to layers 3, 4, without" in card(about, tmp_path)
+    assert "with no teacher, each with a last layer fitted anew to layers 3, 4, without: " in card(
+        about, tmp_path
+    )
     about["leave_out"]["commit"] = "0ddba11"
     assert "by commit 0ddba11 of the training code" in card(about, tmp_path)
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 import training.distill
+import training.teacher
 from models.artifact import write_artifact
 from models.bag import BagModel
 from models.calibration import Platt
@@ -19,10 +20,11 @@ from models.encoder import MultiLabelEncoder, config_of
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, random_bert, word_tokenizer
 from training.batches import tokenize
-from training.distill import SAID, distill, teacher_logits, word_vectors
+from training.distill import distill, word_vectors
 from training.own import NOT_STATED
 from training.settings import read_settings
-from training.student import Student, StudentConfig, student_logits, taught_loss
+from training.student import Student, StudentConfig, student_logits
+from training.teacher import SAID, taught_loss, teacher_logits
 
 ROOT = Path(__file__).parents[1]
 PLATT = Platt(1.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.1, True, 100, 10)
@@ -125,7 +127,7 @@ def test_the_student_learns_from_the_teacher_and_from_the_annotations(
     about = json.loads((tmp_path / "run" / "training.json").read_text())
     assert about["losses"][-1] < about["losses"][0]
     assert about["dev"] > 0.9
-    assert about["teacher"]["name"] == "teacher"
+    assert [entry["name"] for entry in about["teachers"]] == ["teacher"]
     assert about["n_texts"] == 400
     assert str(tmp_path) not in json.dumps(about)
 
@@ -174,7 +176,7 @@ def test_texts_without_annotations_can_be_added(teacher: Path, examples: Path, t
 def test_what_the_teacher_said_is_kept_and_continued(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.distill, "_CHUNK", 4)
+    monkeypatch.setattr(training.teacher, "_CHUNK", 4)
     texts = [" ".join(WORDS[i : i + 3]) for i in range(9)]
     labels, whole = teacher_logits(teacher, texts, tmp_path / "whole")
     assert labels == ("toxicity",)

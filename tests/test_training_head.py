@@ -106,7 +106,9 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
     )
     assert json.loads((tmp_path / "on" / "training.json").read_text())["encoder"] == about["encoder"]
     monkeypatch.setattr(sys, "argv", ["head", *map(str, options), "--encoder", str(tmp_path / "none")])
-    with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
+    with pytest.raises(
+        FileNotFoundError, match="none: expected a run, a classifier, an encoder or a hub id, got none"
+    ):
         main()
     other = labelled_texts(labels[:2], text, target[:, :2], split="dev")
     other.write(examples)

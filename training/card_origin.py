@@ -12,7 +12,10 @@ KG_CO2_PER_KWH = 0.4
 _PUBLISHED = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": (
         "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0"
-    )
+    ),
+    "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658": (
+        "sentence-transformers/all-mpnet-base-v2, Apache-2.0"
+    ),
 }
 
 
@@ -25,14 +28,38 @@ def origin_sections(artifact: Artifact) -> list[str]:
 
 def starting_point(training: dict[str, Any]) -> str:
     """The weights that a training began with: published ones by name, others by digest."""
-    if teacher := training.get("teacher"):
-        return f"the word vectors and scores of {teacher['name']} (digest `{teacher['digest'][:12]}`)"
-    digest = training.get("base_encoder_sha256")
+    taught = _taught(training)
+    if _is_student(training):
+        return f"the word vectors and scores of {taught}"
     if earlier := training.get("started_from"):
         return f"an earlier training of {starting_point(earlier)}"
-    if digest is None:
-        return "weights without a digest"
+    digest = training.get("base_encoder_sha256")
+    start = "weights without a digest" if digest is None else _weights(digest)
+    return f"{start}, and the scores of {taught}" if taught else start
+
+
+def _is_student(training: dict[str, Any]) -> bool:
+    """Whether it is of training.distill: what it starts from is its teacher's."""
+    return "base_encoder_sha256" not in training
+
+
+def _taught(training: dict[str, Any]) -> str:
+    """The teachers of a training, each with what it began with; "" where there is none."""
+    found = []
+    for teacher in training.get("teachers", []):
+        digest = teacher["base_encoder_sha256"]
+        start = f", from {_weights(digest)}" if digest else ""
+        found.append(f"{teacher['name']} (digest `{teacher['digest'][:12]}`{start})")
+    return " and ".join(found)
+
+
+def _weights(digest: str) -> str:
     return _PUBLISHED.get(digest, f"weights of sha256 `{digest[:12]}`")
+
+
+def _of_the_encoder(training: dict[str, Any]) -> dict[str, Any] | None:
+    """The training that made the encoder; None where published weights stayed as they are."""
+    return training["started_from"] if training.get("head_alone") else training
 
 
 def _speed(speed: dict[str, Any] | None) -> str:
@@ -79,7 +106,7 @@ def _data(data: dict[str, Any], training: dict[str, Any]) -> str:
         "The sha256 of each file is in artifact.json.",
         table(["role", "labelled by", "licence: data sets"], rows),
         _implied(training.get("n_implied", {})),
-        _extra(training.get("extra", [])),
+        _extra((_of_the_encoder(training) or {}).get("extra", [])),
     )
 
 
@@ -113,7 +140,7 @@ def _cost(training: dict[str, Any]) -> str:
     hours = sum(run["seconds"] * run.get("n_processes", 1) for run in timed) / 3600
     kwh = hours * WATTS_PER_PROCESS / 1000
     each = "; then ".join(f"{run['seconds'] / 3600:.1f} hours{_processes(run)}" for run in timed)
-    left_out = " That of the teacher is not in." if training.get("teacher") else ""
+    left_out = " That of the teacher is not in." if any(run.get("teachers") for run in runs) else ""
     left_out += " An earlier training was not timed and is not in." if len(timed) < len(runs) else ""
     return section(
         "Cost of training",
@@ -198,19 +225,29 @@ def _stop(training: dict[str, Any]) -> str:
     return "Stopped early, at the best weights on dev. " if training.get("stopped_early") else ""
 
 
-def _steps(about: dict[str, Any], name: str) -> list[str]:
-    training, figures = about["training"], about["figures"]
+def _encoder_steps(training: dict[str, Any] | None) -> list[str]:
+    """The commands that make the encoder; none where published weights stayed as they are."""
+    if training is None:
+        return []
     n_processes = training.get("n_processes", 1)
     launch = f"torchrun --nproc-per-node {n_processes}" if n_processes > 1 else "python"
     common = "--config CONFIG --examples EXAMPLES.parquet --out RUN"
-    with_extra = bool(training.get("extra"))
+    taught = " --teacher" + " TEACHER" * len(training["teachers"]) if training.get("teachers") else ""
+    extra = bool(training.get("extra"))
+    taught += " --extra EXTRA.parquet" * extra
     train = (
-        f"python -m training.distill {common} --teacher TEACHER{' --extra EXTRA.parquet' * with_extra}"
-        if training.get("teacher")
-        else f"{launch} -m training.train {common} --encoder ENCODER"
+        f"python -m training.distill {common}{taught}"
+        if _is_student(training)
+        else f"{launch} -m training.train {common} --encoder ENCODER{taught}"
     )
+    return [_EXTRA, train] if extra else [train]
+
+
+def _steps(about: dict[str, Any], name: str) -> list[str]:
+    training, figures = about["training"], about["figures"]
     data = " --data DIR" if figures.get("natural") else ""
     cases = " --cases tests/data" if figures.get("functional") or figures.get("claims") else ""
+    head = " --head HEAD_CONFIG" if (about.get("leave_out") or {}).get("read_layers") else ""
     extras = [
         ("floor", "python -m training.floor --examples EXAMPLES.parquet --out floor.json"),
         (
@@ -219,16 +256,20 @@ def _steps(about: dict[str, Any], name: str) -> list[str]:
             "--encoder PUBLISHED_ENCODER --out misinformation.json",
         ),
         (
+            "leave_out",
+            "python -m training.leave_out --config CONFIG --examples EXAMPLES.parquet --encoder "
+            f"PUBLISHED_ENCODER{head} --leave A,B C --out LEFT  # and leave_out.json in LEFT",
+        ),
+        (
             "speed",
             "python benchmarks/classifier.py --output speed.json  # measures the bundled classifier",
         ),
     ]
     present = [(key, command) for key, command in extras if about.get(key)]
-    options = "".join(f" --{key} {key}.json" for key, _ in present)
+    options = "".join(f" --{key.replace('_', '-')} {key}.json" for key, _ in present)
     return [
         f"python -m training.prepare{_texts(about['data'])} --out EXAMPLES.parquet",
-        *([_EXTRA] if with_extra else []),
-        train,
+        *_encoder_steps(_of_the_encoder(training)),
         *([_HEAD] if training.get("head_alone") else []),
         *([_AVERAGE] if training.get("averaged") else []),
         "python -m training.calibrate --run RUN --examples EXAMPLES.parquet --plan PLAN",

@@ -31,7 +31,7 @@ from training.implied import with_implied
 from training.intercepts import SourceIntercepts, source_shares
 from training.loss import balanced_weights, masked_loss
 from training.provenance import commit, sha256_of, versions
-from training.run import read_about, write_run
+from training.run import ABOUT, read_about, write_run
 from training.settings import check_settings, read_settings, settings_digest
 from training.start import starting_model
 
@@ -105,13 +105,16 @@ def fit_head(
     return weights, head.bias.detach().numpy() - weights @ mean
 
 
-def refit(config: HeadConfig, examples: Path, encoder: Path, out: Path, *, device: str = "auto") -> None:
+def refit(
+    config: HeadConfig, examples: Path, encoder: str | Path, out: Path, *, device: str = "auto"
+) -> None:
     """Leaves model.safetensors, tokenizer.json and training.json in `out`.
 
-    `encoder` is a directory that `training.train` or `training.package` wrote, of any labels.
+    `encoder` is a directory that `training.train` or `training.package` wrote, of any labels, or an encoder
+    that transformers can load.
 
     Raises:
-        OSError: it is none.
+        OSError: it is none of these.
         ValueError: it is an altered artifact or a fast model, it lacks a layer, or there is no training row.
     """
     began = time.monotonic()
@@ -119,7 +122,7 @@ def refit(config: HeadConfig, examples: Path, encoder: Path, out: Path, *, devic
     train = texts.take(texts.split == "train")
     if not train.n:
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
-    earlier = _earlier(encoder)
+    earlier = _earlier(Path(encoder))
     model, tokenizer, digest = starting_model(str(encoder), texts.labels)
     model = reading(model, config.read_layers)
     kept = {name: value.clone() for name, value in model.state_dict().items() if name.startswith("encoder.")}
@@ -146,15 +149,20 @@ def refit(config: HeadConfig, examples: Path, encoder: Path, out: Path, *, devic
     write_run(out, weights, tokenizer.to_str(pretty=True), about)
 
 
-def _earlier(directory: Path) -> dict[str, Any]:
-    """What is known of the training of the encoder in a run or an artifact, not of a head on it."""
+def _earlier(directory: Path) -> dict[str, Any] | None:
+    """What is known of the training of the encoder in a run or an artifact, not of a head on it.
+
+    None of an encoder that was not trained here.
+    """
     if (directory / MANIFEST).exists():
         found = read_artifact(directory).about["training"]
-    else:
+    elif (directory / ABOUT).exists():
         found = read_about(directory)
-    while found.get("head_alone"):
+    else:
+        return None
+    while found and found.get("head_alone"):
         found = found["started_from"]
-    return {key: value for key, value in found.items() if key not in ("losses", "encoder")}
+    return found and {key: value for key, value in found.items() if key not in ("losses", "encoder")}
 
 
 def main() -> None:
@@ -162,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="training.head", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="TOML file, see training/configs")
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
-    parser.add_argument("--encoder", type=Path, required=True, help="run or classifier")
+    parser.add_argument("--encoder", required=True, help="run, classifier, or any encoder")
     parser.add_argument("--out", type=Path, required=True, help="directory of the new run")
     parser.add_argument("--device", default="auto", help="where the encoder runs")
     given = parser.parse_args()

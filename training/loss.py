@@ -10,12 +10,12 @@ from models.examples import LabelledTexts
 def balanced_weights(
     texts: LabelledTexts, *, source_tempering: float, label_tempering: float, class_tempering: float = 0.0
 ) -> NDArray[np.float32]:
-    """float32 (n, L): how much each annotation counts; 0 where there is none; the sum is n.
+    """float32 (n, L): how much each annotation counts; 0 where there is none.
 
     Within a label, a data set with total weight w counts as w^(1 - source_tempering). Then the rows with
     the label and those without, of totals p and q, count as p^(1 - class_tempering) and q^(1 -
     class_tempering). Then a label with total W counts as W^(1 - label_tempering). Ratios inside one data
-    set, label and class stay as they are.
+    set, label and class stay as they are. The sum is the number of texts with an annotation.
     """
     weight = np.where(np.isnan(texts.target), 0.0, texts.weight.astype(np.float64))
     for source in np.unique(texts.source):
@@ -25,7 +25,8 @@ def balanced_weights(
     for rows in (present, ~present):
         weight *= np.where(rows, _tempered((weight * rows).sum(axis=0), class_tempering), 1.0)
     weight *= _tempered(weight.sum(axis=0), label_tempering)
-    return np.asarray(weight * (texts.n / weight.sum()), dtype=np.float32)
+    n_annotated = int((~np.isnan(texts.target)).any(axis=1).sum())
+    return np.asarray(weight * (n_annotated / weight.sum()), dtype=np.float32)
 
 
 def _tempered(total: NDArray[np.float64], tempering: float) -> NDArray[np.float64]:

@@ -40,3 +40,11 @@ def read_about(run: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{run / ABOUT}: expected a finished run, got none here")
     found: dict[str, Any] = json.loads((run / ABOUT).read_text(encoding="utf-8"))
     return found
+
+
+def beginning(training: dict[str, Any]) -> str | None:
+    """sha256 of the weights that a training, or the first of those before it, began with; None if unknown."""
+    while earlier := training.get("started_from"):
+        training = earlier
+    found: str | None = training.get("base_encoder_sha256")
+    return found

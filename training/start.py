@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from models.artifact import MANIFEST, TOKENIZER, read_artifact, read_weights
+from models.bundled import is_hub_id
 from models.encoder import MultiLabelEncoder, from_config, from_pretrained
 from training.provenance import sha256_of
 from training.run import ABOUT, WEIGHTS, read_about
@@ -34,6 +35,8 @@ def starting_model(source: str, labels: tuple[str, ...]) -> tuple[MultiLabelEnco
         artifact = read_artifact(directory)
         weights = {name: torch.from_numpy(values) for name, values in read_weights(directory).items()}
         return *_trained(directory, artifact.encoder, weights, artifact.labels, labels), artifact.digest
+    if not directory.is_dir() and not is_hub_id(source):
+        raise FileNotFoundError(f"{source}: expected a run, a classifier, an encoder or a hub id, got none")
     stored = directory / "model.safetensors"
     tokenizer: Tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
     return from_pretrained(source, len(labels)), tokenizer, sha256_of(stored) if stored.exists() else None

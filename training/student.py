@@ -14,6 +14,7 @@ from models.bag import MODEL_TYPE
 from training.batches import Tokens, batch_order, n_batches
 from training.loss import masked_loss
 from training.settings import check_settings
+from training.teacher import taught_loss
 
 _log = logging.getLogger(__name__)
 
@@ -148,17 +149,6 @@ def fit_student(
         losses.append(total / len(tokens.length))
         _log.info("epoch %d: loss %.4f, %.0f s", epoch + 1, losses[-1], time.monotonic() - began)
     return losses
-
-
-def taught_loss(logits: Tensor, advice: Tensor) -> Tensor:
-    """Mean binary cross-entropy against the teacher's probabilities, from two logits (n, L).
-
-    What is NaN in `advice` does not count.
-    """
-    known = ~advice.isnan()
-    if not known.any():
-        return logits.sum() * 0.0
-    return functional.binary_cross_entropy_with_logits(logits[known], torch.sigmoid(advice[known]))
 
 
 def student_logits(student: Student, tokens: Tokens) -> NDArray[np.float64]:

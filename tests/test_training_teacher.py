@@ -1,0 +1,142 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from models.artifact import read_artifact
+from models.examples import LabelledTexts
+from tests.tiny import labelled_texts, random_texts, save_encoder
+from training.config import TrainConfig
+from training.features import pooled_features
+from training.run import read_about
+from training.settings import read_settings
+from training.teacher import SAID, advice, as_artifact, teacher_logits, with_unlabelled
+from training.train import train
+
+ROOT = Path(__file__).parents[1]
+WORDS = [f"w{i}" for i in range(12)]
+LABELS = ("humor", "toxicity")
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    settings = read_settings(ROOT / "training" / "configs" / "minilm-en.toml", TrainConfig)
+    return replace(settings, epochs=3, head_learning_rate=0.05, preserve_weight=0.0, perturbed_share=0.0)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_encoder(tmp_path_factory.mktemp("encoder"), WORDS, n_layers=2)
+
+
+def annotated(n: int, label: str) -> LabelledTexts:
+    """Random texts, annotated for one label alone: those that hold w0 have it."""
+    text = random_texts(WORDS, n)
+    held = np.array([float("w0" in entry.split()) for entry in text])
+    target = np.column_stack([held if name == label else np.full(n, np.nan) for name in LABELS])
+    return labelled_texts(LABELS, text, target)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, config: TrainConfig, encoder: Path) -> Path:
+    """A run that was taught toxicity."""
+    directory = tmp_path_factory.mktemp("teacher")
+    annotated(400, "toxicity").write(directory / "examples.parquet")
+    train(config, directory / "examples.parquet", str(encoder), directory / "run", device="cpu")
+    return directory / "run"
+
+
+def logits(run: Path, text: list[str]) -> NDArray[np.float64]:
+    weights = load_file(run / "model.safetensors")
+    return pooled_features(run, text).astype(np.float64) @ weights["head.weight"].T + weights["head.bias"]
+
+
+def test_a_training_learns_what_its_teacher_says_beside_the_annotations(
+    teacher: Path, config: TrainConfig, encoder: Path, tmp_path: Path
+) -> None:
+    examples, extra = tmp_path / "examples.parquet", tmp_path / "extra.parquet"
+    annotated(300, "humor").write(examples)
+    more = random_texts(WORDS, 700)[300:]
+    pq.write_table(pa.table({"text": more, "source": ["posts"] * 400, "licence": ["MIT"] * 400}), extra)
+    taught, alone = tmp_path / "taught", tmp_path / "alone"
+    train(config, examples, str(encoder), alone, device="cpu")
+    half = replace(config, teacher_share=0.5)
+    train(half, examples, str(encoder), taught, teachers=[teacher], extra=[extra], device="cpu")
+    text = random_texts(WORDS, 900)[700:]
+    held = [float("w0" in entry.split()) for entry in text]
+    wanted = logits(teacher, text)[:, 1]
+    found = logits(taught, text)
+    assert np.corrcoef(found[:, 1], wanted)[0, 1] > 0.8
+    assert np.corrcoef(found[:, 0], held)[0, 1] > 0.6  # the teacher says nothing about humor that it learned
+    assert not logits(alone, text)[:, 1].any()  # nobody annotated toxicity
+    about = read_about(taught)
+    assert about["teachers"] == [
+        {"name": "run", "digest": read_artifact(as_artifact(teacher, tmp_path / "a")).digest}
+    ]
+    assert about["extra"][0]["data"] == {"posts": {"licence": "MIT", "rows": 400}}
+    assert about["n_texts"] == 700
+    assert str(tmp_path) not in json.dumps(about)
+    assert (taught / SAID).is_dir()
+    before = (taught / "model.safetensors").read_bytes()
+    train(half, examples, str(encoder), taught, teachers=[teacher], extra=[extra], device="cpu")
+    assert (taught / "model.safetensors").read_bytes() == before  # finished already
+    with pytest.raises(ValueError, match="got another run: choose another --out"):
+        train(half, examples, str(encoder), taught, teachers=[teacher], device="cpu")
+
+
+def test_of_several_teachers_the_mean_is_learned(teacher: Path, tmp_path: Path) -> None:
+    one = as_artifact(teacher, tmp_path)
+    other = tmp_path / "other"
+    weights = load_file(teacher / "model.safetensors")
+    other.mkdir()
+    for name in ("tokenizer.json", "training.json"):
+        (other / name).write_bytes((teacher / name).read_bytes())
+    about = read_about(other) | {"labels": ["insult", "toxicity"]}
+    (other / "training.json").write_text(json.dumps(about))
+    torch.manual_seed(0)
+    from safetensors.numpy import save_file
+
+    save_file(weights | {"head.weight": -weights["head.weight"]}, other / "model.safetensors")
+    text = random_texts(WORDS, 20)
+    both = [one, as_artifact(other, tmp_path)]
+    said = [teacher_logits(path, text, tmp_path)[1] for path in both]
+    found = advice(both, text, ("insult", "toxicity", "threat"), tmp_path)
+    np.testing.assert_array_equal(found[:, 0], said[1][:, 0])
+    np.testing.assert_allclose(found[:, 1], (said[0][:, 1] + said[1][:, 1]) / 2, atol=1e-6)
+    assert np.isnan(found[:, 2]).all()
+    assert as_artifact(one, tmp_path / "elsewhere") == one
+
+
+def test_texts_without_labels_follow_those_with() -> None:
+    texts = annotated(3, "humor")
+    table = pa.table({"text": ["x", "y"], "source": ["a", "b"], "licence": ["MIT", "MIT"]})
+    found = with_unlabelled(texts, [table])
+    assert list(found.text) == [*texts.text, "x", "y"]
+    assert found.split.tolist()[3:] == ["train", "train"]
+    assert found.source.tolist()[3:] == ["a", "b"]
+    assert np.isnan(found.target[3:]).all()
+    assert len(set(found.group.tolist()[3:]) - set(texts.group.tolist())) == 2
+    assert with_unlabelled(texts, []) is texts
+
+
+def test_a_teacher_and_its_share_belong_together(
+    teacher: Path, config: TrainConfig, encoder: Path, tmp_path: Path
+) -> None:
+    annotated(40, "humor").write(tmp_path / "e.parquet")
+    half = replace(config, teacher_share=0.5)
+    for settings, given in (
+        (half, {}),
+        (config, {"teachers": [teacher]}),
+        (config, {"extra": [tmp_path / "e.parquet"]}),
+    ):
+        with pytest.raises(ValueError, match="teacher_share: expected one above 0 with --teacher alone"):
+            train(settings, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu", **given)
+    with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
+        as_artifact(tmp_path / "none", tmp_path)
