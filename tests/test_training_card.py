@@ -129,7 +129,7 @@ def test_the_reliability_figure_lies_beside_the_card_and_stays_small_with_every_
 def test_sources_left_out_stand_beside_tfidf_in_the_labels_of_toxicity_alone(tmp_path: Path) -> None:
     text = card(complete(), tmp_path)
     found = text[text.index("## Training sources, each left out") :].split("\n## ")[0]
-    assert "in 2 trainings of 1 epoch without: wiki, pairs; gab." in found
+    assert "in 2 trainings of 1 epoch with no teacher without: wiki, pairs; gab." in found
     assert "| wiki | 0.955 (0.916, +0.039) |" in found
     assert "| gab | 0.851 |" in found
     assert "| **mean** | 0.903 |" in found

@@ -77,9 +77,9 @@ def test_a_training_learns_what_its_teacher_says_beside_the_annotations(
     assert np.corrcoef(found[:, 0], held)[0, 1] > 0.6  # the teacher says nothing about humor that it learned
     assert not logits(alone, text)[:, 1].any()  # nobody annotated toxicity
     about = read_about(taught)
-    assert about["teachers"] == [
-        {"name": "run", "digest": read_artifact(as_artifact(teacher, tmp_path / "a")).digest}
-    ]
+    (named,) = about["teachers"]
+    assert named["digest"] == read_artifact(as_artifact(teacher, tmp_path / "a")).digest
+    assert named["base_encoder_sha256"] == read_about(teacher)["base_encoder_sha256"]
     assert about["extra"][0]["data"] == {"posts": {"licence": "MIT", "rows": 400}}
     assert about["n_texts"] == 700
     assert str(tmp_path) not in json.dumps(about)
