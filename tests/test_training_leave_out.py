@@ -9,7 +9,7 @@ import torch
 
 from models.examples import LabelledTexts
 from tests.tiny import labelled_texts, save_encoder
-from training.leave_out import FIGURES, leave_out, main, summary, without
+from training.leave_out import FIGURES, main, summary, without
 
 WORDS = ("good", "day", "to", "you", "rude", "awful")
 CONFIG = """
@@ -104,11 +104,17 @@ def test_with_a_head_of_its_own_each_training_is_measured_by_that(
     found = json.loads((tmp_path / "out" / FIGURES).read_text())
     assert found["read_layers"] == [1, 2]
     at = options.index("--head")
+    trained = (tmp_path / "out" / "0" / "model.safetensors").stat()
     monkeypatch.setattr(sys, "argv", ["leave_out", *map(str, options[:at] + options[at + 2 :])])
-    with pytest.raises(ValueError, match="choose another --out"):
+    main()
+    own = json.loads((tmp_path / "out" / FIGURES).read_text())
+    assert own["read_layers"] is None
+    assert (tmp_path / "out" / "0" / "model.safetensors").stat() == trained  # nothing was trained again
+    by_layer, by_head = (entry["labels"]["toxicity"]["sources"]["a"]["auroc"] for entry in (own, found))
+    assert by_layer < 0.9 < 0.95 < by_head
+    labelled(1100).write(tmp_path / "examples.parquet")
+    with pytest.raises(ValueError, match="got another run: choose another --out"):
         main()
-    own = leave_out(LabelledTexts.read(tmp_path / "out" / "0" / "examples.parquet"), tmp_path / "out" / "0")
-    assert own["toxicity"]["a"]["auroc"] < 0.9 < 0.95 < found["labels"]["toxicity"]["sources"]["a"]["auroc"]
 
 
 def test_each_training_is_measured_where_it_never_was_and_a_stopped_command_goes_on(

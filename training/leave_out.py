@@ -3,7 +3,7 @@
 Trains once for each `--leave`, without the data sets that it names, and measures the classifier on their
 held-out texts: how well each training source would do if it were a platform never seen. With `--head` each
 gets the last layer that `training.head` fits. DIR/leave_out.json holds the figures for `training.package`.
-Run the same command again after an interruption to go on.
+Run the same command again after an interruption to go on; with another `--head` it trains nothing again.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from training.floor import tfidf_floor
 from training.head import HeadConfig, refit
 from training.metrics import mean_of_sources
 from training.provenance import commit
-from training.settings import read_settings
+from training.settings import read_settings, settings_digest
 from training.train import train
 
 _log = logging.getLogger(__name__)
@@ -116,20 +116,15 @@ def main() -> None:
     for number, part in enumerate(parts):
         run = arguments.out / str(number)
         run.mkdir(parents=True, exist_ok=True)
-        if (run / FIGURES).exists() and (run / "head").exists() != bool(head):
-            raise ValueError(
-                f"{run}: expected figures of this command, got one with another --head: choose another --out"
-            )
-        if not (run / FIGURES).exists():
-            examples = run / "examples.parquet"
-            part.write(examples)
-            train(config, examples, arguments.encoder, run, device=arguments.device)
-            measured = run
+        examples = run / "examples.parquet"
+        part.write(examples)
+        train(config, examples, arguments.encoder, run, device=arguments.device)
+        measured = run / f"head-{settings_digest(head)[:12]}" if head else run
+        if not (measured / FIGURES).exists():
             if head:
-                measured = run / "head"
                 refit(head, examples, run, measured, device=arguments.device)
-            write_json(run / FIGURES, leave_out(part, measured))
-        folds.append(json.loads((run / FIGURES).read_text()))
+            write_json(measured / FIGURES, leave_out(part, measured))
+        folds.append(json.loads((measured / FIGURES).read_text()))
         _log.info("without %s: done", arguments.leave[number])
     about = {
         "leave": arguments.leave,
