@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from models.artifact import read_artifact
 from models.examples import LabelledTexts
@@ -17,7 +16,7 @@ from training.config import TrainConfig
 from training.features import pooled_features
 from training.run import read_about
 from training.settings import read_settings
-from training.teacher import SAID, advice, as_artifact, teacher_logits, with_unlabelled
+from training.teacher import SAID, Teaching, as_artifact, teacher_logits
 from training.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -92,38 +91,34 @@ def test_a_training_learns_what_its_teacher_says_beside_the_annotations(
 
 
 def test_of_several_teachers_the_mean_is_learned(teacher: Path, tmp_path: Path) -> None:
-    one = as_artifact(teacher, tmp_path)
     other = tmp_path / "other"
-    weights = load_file(teacher / "model.safetensors")
     other.mkdir()
-    for name in ("tokenizer.json", "training.json"):
-        (other / name).write_bytes((teacher / name).read_bytes())
-    about = read_about(other) | {"labels": ["insult", "toxicity"]}
-    (other / "training.json").write_text(json.dumps(about))
-    torch.manual_seed(0)
-    from safetensors.numpy import save_file
-
+    (other / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    (other / "training.json").write_text(json.dumps(read_about(teacher) | {"labels": ["insult", "toxicity"]}))
+    weights = load_file(teacher / "model.safetensors")
     save_file(weights | {"head.weight": -weights["head.weight"]}, other / "model.safetensors")
+    teaching = Teaching.read([teacher, other], [], tmp_path / "run")
+    labels = ("insult", "toxicity", "threat")
     text = random_texts(WORDS, 20)
-    both = [one, as_artifact(other, tmp_path)]
-    said = [teacher_logits(path, text, tmp_path)[1] for path in both]
-    found = advice(both, text, ("insult", "toxicity", "threat"), tmp_path)
-    np.testing.assert_array_equal(found[:, 0], said[1][:, 0])
-    np.testing.assert_allclose(found[:, 1], (said[0][:, 1] + said[1][:, 1]) / 2, atol=1e-6)
+    one, two = (teacher_logits(path, text, tmp_path)[1] for path in teaching.artifacts)
+    found = teaching.logits(labelled_texts(labels, text, np.full((20, 3), np.nan)))
+    np.testing.assert_array_equal(found[:, 0], two[:, 0])
+    np.testing.assert_allclose(found[:, 1], (one[:, 1] + two[:, 1]) / 2, atol=1e-6)
     assert np.isnan(found[:, 2]).all()
-    assert as_artifact(one, tmp_path / "elsewhere") == one
+    assert as_artifact(teaching.artifacts[0], tmp_path / "elsewhere") == teaching.artifacts[0]
+    assert len(set(teaching.digests)) == 2
 
 
-def test_texts_without_labels_follow_those_with() -> None:
+def test_texts_without_labels_follow_those_with(tmp_path: Path) -> None:
     texts = annotated(3, "humor")
-    table = pa.table({"text": ["x", "y"], "source": ["a", "b"], "licence": ["MIT", "MIT"]})
-    found = with_unlabelled(texts, [table])
+    pq.write_table(pa.table({"text": ["x", "", "y"], "source": ["a", "a", "b"]}), tmp_path / "e.parquet")
+    found = Teaching.read([], [tmp_path / "e.parquet"], tmp_path).added_to(texts)
     assert list(found.text) == [*texts.text, "x", "y"]
     assert found.split.tolist()[3:] == ["train", "train"]
     assert found.source.tolist()[3:] == ["a", "b"]
     assert np.isnan(found.target[3:]).all()
     assert len(set(found.group.tolist()[3:]) - set(texts.group.tolist())) == 2
-    assert with_unlabelled(texts, []) is texts
+    assert Teaching.read([], [], tmp_path).added_to(texts) is texts
 
 
 def test_a_teacher_and_its_share_belong_together(
@@ -136,7 +131,7 @@ def test_a_teacher_and_its_share_belong_together(
         (config, {"teachers": [teacher]}),
         (config, {"extra": [tmp_path / "e.parquet"]}),
     ):
-        with pytest.raises(ValueError, match="teacher_share: expected one above 0 with --teacher alone"):
+        with pytest.raises(ValueError, match="teacher_share: expected above 0 with --teacher and 0 without"):
             train(settings, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu", **given)
     with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
         as_artifact(tmp_path / "none", tmp_path)

@@ -30,15 +30,7 @@ from training.provenance import commit, sha256_of, versions
 from training.run import write_run
 from training.settings import read_settings, settings_digest
 from training.student import Student, StudentConfig, fit_student, student_logits
-from training.teacher import (
-    SAID,
-    advice,
-    as_artifact,
-    extra_named,
-    teachers_named,
-    unlabelled,
-    with_unlabelled,
-)
+from training.teacher import Teaching
 from training.validation import mean_auroc
 
 _log = logging.getLogger(__name__)
@@ -65,10 +57,10 @@ def distill(
     train, dev = (texts.take(texts.split == part) for part in ("train", "dev"))
     if not train.n:
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
-    tables = [unlabelled(path) for path in extra]
-    train = with_unlabelled(train, tables)
-    artifact = as_artifact(teacher, out / SAID)
-    taught = advice([artifact], train.text, texts.labels, out / SAID, device=device)
+    teaching = Teaching.read([teacher], extra, out)
+    (artifact,) = teaching.artifacts
+    train = teaching.added_to(train)
+    taught = teaching.logits(train, device=device)
     torch.manual_seed(config.seed)
     tokenizer = Tokenizer.from_file(str(artifact / TOKENIZER))
     student = Student(config, word_vectors(artifact, tokenizer.get_vocab_size()), len(texts.labels))
@@ -87,11 +79,10 @@ def distill(
     about = {
         "labels": list(texts.labels),
         "encoder": config.encoder,
-        "teachers": teachers_named([artifact]),
         "config": dataclasses.asdict(config),
         "config_digest": settings_digest(config),
         "examples_sha256": sha256_of(examples),
-        "extra": [extra_named(path, table) for path, table in zip(extra, tables, strict=True)],
+        **teaching.about(),
         "commit": commit(),
         "versions": versions(),
         "n_texts": train.n,

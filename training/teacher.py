@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,90 @@ _ORIGIN = ("source", "licence")
 _CHUNK = 2048
 
 
+@dataclass(frozen=True)
+class Teaching:
+    """What a training learns from besides annotations: its teachers, and texts that nobody annotated.
+
+    `artifacts` are the teachers; one that is there twice counts twice. `extra` holds the sha256 of each file
+    of texts, and its table. What the teachers say is kept in the directory `kept`, see `teacher_logits`.
+    """
+
+    artifacts: tuple[Path, ...]
+    extra: tuple[tuple[str, pa.Table], ...]
+    kept: Path
+
+    @classmethod
+    def read(cls, teachers: Sequence[Path], extra: Sequence[Path], out: Path) -> "Teaching":
+        """The runs or artifacts `teachers`, and the parquet files `extra`, for a run in the directory `out`.
+
+        Raises:
+            FileNotFoundError: a teacher is neither.
+            ValueError: a file has no column `text`.
+        """
+        kept = out / SAID
+        found = tuple((sha256_of(path), _unlabelled(path)) for path in extra)
+        return cls(tuple(as_artifact(path, kept) for path in teachers), found, kept)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of each teacher, then of each file."""
+        return (*(read_artifact(path).digest for path in self.artifacts), *(name for name, _ in self.extra))
+
+    def check(self, share: float) -> None:
+        """Holds a config's `teacher_share` against them.
+
+        Raises:
+            ValueError: there is a share without a teacher, or a teacher or other texts without the other.
+        """
+        if bool(self.artifacts) != (share > 0) or (self.extra and not self.artifacts):
+            raise ValueError(
+                "teacher_share: expected above 0 with --teacher and 0 without, and --extra with --teacher "
+                f"alone, got {share} with {len(self.artifacts)} teachers and {len(self.extra)} files"
+            )
+
+    def added_to(self, texts: LabelledTexts) -> LabelledTexts:
+        """The texts and, after them, those of the files, in split "train" without any annotation."""
+        more = [str(text) for _, table in self.extra for text in table["text"].to_pylist()]
+        if not more:
+            return texts
+        sources = [str(source) for _, table in self.extra for source in table["source"].to_pylist()]
+        nothing = np.full((len(more), len(texts.labels)), np.nan, dtype=np.float32)
+        first = int(texts.group.max(initial=-1)) + 1
+        return LabelledTexts(
+            labels=texts.labels,
+            text=[*texts.text, *more],
+            target=np.vstack([texts.target, nothing]),
+            weight=np.vstack([texts.weight, np.zeros_like(nothing)]),
+            source=np.concatenate([texts.source, sources]),
+            split=np.concatenate([texts.split, np.full(len(more), "train")]),
+            group=np.concatenate([texts.group, np.arange(first, first + len(more))]),
+            aspect=np.concatenate([texts.aspect, np.full(len(more), "")]),
+        )
+
+    def logits(self, texts: LabelledTexts, *, device: str = "auto") -> NDArray[np.float32]:
+        """(n, L) for the texts and their labels: the mean of the teachers that have a label, else NaN."""
+        said = [
+            _columns(*teacher_logits(path, texts.text, self.kept, device=device), texts.labels)
+            for path in self.artifacts
+        ]
+        n_known = sum((~np.isnan(found)).astype(np.float32) for found in said)
+        total = sum(np.nan_to_num(found) for found in said)
+        return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
+
+    def about(self) -> dict[str, Any]:
+        """For training.json: each teacher, with the sha256 of what its training began with, and each file."""
+        teachers = [
+            {
+                "name": artifact.name,
+                "digest": artifact.digest,
+                "base_encoder_sha256": beginning(artifact.about.get("training", {})),
+            }
+            for artifact in map(read_artifact, self.artifacts)
+        ]
+        extra = [{"sha256": digest, "data": _origin(table)} for digest, table in self.extra]
+        return {"teachers": teachers, "extra": extra}
+
+
 def as_artifact(teacher: Path, kept: Path) -> Path:
     """The directory of the artifact that a teacher is, or that its run becomes, uncalibrated, below `kept`.
 
@@ -41,18 +127,28 @@ def as_artifact(teacher: Path, kept: Path) -> Path:
     if (teacher / MANIFEST).exists():
         return teacher
     about = read_about(teacher)
-    labels, weights = tuple(about["labels"]), load_file(teacher / WEIGHTS)
+    labels = tuple(about["labels"])
     directory = kept / sha256_of(teacher / WEIGHTS)[:16]
-    write_artifact(
-        directory,
-        weights,
-        (teacher / TOKENIZER).read_text(encoding="utf-8"),
-        name=teacher.name,
-        labels=labels,
-        calibration=(UNCALIBRATED,) * len(labels),
-        encoder=about["encoder"],
-        about={"training": about},
-    )
+    if (directory / MANIFEST).exists():
+        return directory
+    kept.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=kept) as scratch:
+        unfinished = Path(scratch) / "artifact"
+        write_artifact(
+            unfinished,
+            load_file(teacher / WEIGHTS),
+            (teacher / TOKENIZER).read_text(encoding="utf-8"),
+            name=teacher.name,
+            labels=labels,
+            calibration=(UNCALIBRATED,) * len(labels),
+            encoder=about["encoder"],
+            about={"training": about},
+        )
+        try:
+            unfinished.replace(directory)
+        except OSError:
+            if not (directory / MANIFEST).exists():  # else another process was quicker
+                raise
     return directory
 
 
@@ -74,24 +170,6 @@ def teacher_logits(
     return artifact.labels, np.concatenate([load_file(place)["logits"] for place in places])
 
 
-def advice(
-    teachers: Sequence[Path],
-    texts: Sequence[str],
-    wanted: tuple[str, ...],
-    kept: Path,
-    *,
-    device: str = "auto",
-) -> NDArray[np.float32]:
-    """Logits (n, L) of the wanted labels: the mean of the artifacts that have the label, NaN where none has.
-
-    `kept` as in `teacher_logits`.
-    """
-    said = [_columns(*teacher_logits(path, texts, kept, device=device), wanted) for path in teachers]
-    n_known = sum((~np.isnan(found)).astype(np.float32) for found in said)
-    total = sum(np.nan_to_num(found) for found in said)
-    return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
-
-
 def taught_loss(logits: Tensor, said: Tensor) -> Tensor:
     """Mean binary cross-entropy against the teacher's probabilities, from two logits (n, L).
 
@@ -103,12 +181,8 @@ def taught_loss(logits: Tensor, said: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits[known], torch.sigmoid(said[known]))
 
 
-def unlabelled(path: Path) -> pa.Table:
-    """The texts of a parquet file that are not empty, with the source and licence of each.
-
-    Raises:
-        ValueError: it has no column `text`.
-    """
+def _unlabelled(path: Path) -> pa.Table:
+    """The texts of a file that are not empty, with the source and licence of each."""
     names = pq.read_schema(path).names
     if "text" not in names:
         raise ValueError(f"{path}: expected a column 'text', got {names}")
@@ -120,23 +194,6 @@ def unlabelled(path: Path) -> pa.Table:
     return pa.table(columns)
 
 
-def teachers_named(artifacts: Sequence[Path]) -> list[dict[str, str | None]]:
-    """For training.json: name and digest of each teacher, and the sha256 of what its training began with."""
-    return [
-        {
-            "name": artifact.name,
-            "digest": artifact.digest,
-            "base_encoder_sha256": beginning(artifact.about.get("training", {})),
-        }
-        for artifact in map(read_artifact, artifacts)
-    ]
-
-
-def extra_named(path: Path, table: pa.Table) -> dict[str, Any]:
-    """For training.json: the digest of a file of texts, and per source its licence and number of texts."""
-    return {"sha256": sha256_of(path), "data": _origin(table)}
-
-
 def _origin(table: pa.Table) -> dict[str, dict[str, Any]]:
     counts = Counter(zip(*(table[name].to_pylist() for name in _ORIGIN), strict=True))
     found: dict[str, dict[str, Any]] = {}
@@ -146,26 +203,6 @@ def _origin(table: pa.Table) -> dict[str, dict[str, Any]]:
         if licence != entry["licence"]:
             entry["licence"] += f", {licence}"
     return found
-
-
-def with_unlabelled(texts: LabelledTexts, tables: Sequence[pa.Table]) -> LabelledTexts:
-    """The texts and, after them, those of the tables, in split "train" without any annotation."""
-    more = [str(text) for table in tables for text in table["text"].to_pylist()]
-    if not more:
-        return texts
-    sources = [str(source) for table in tables for source in table["source"].to_pylist()]
-    nothing = np.full((len(more), len(texts.labels)), np.nan, dtype=np.float32)
-    first = int(texts.group.max(initial=-1)) + 1
-    return LabelledTexts(
-        labels=texts.labels,
-        text=[*texts.text, *more],
-        target=np.vstack([texts.target, nothing]),
-        weight=np.vstack([texts.weight, np.zeros_like(nothing)]),
-        source=np.concatenate([texts.source, sources]),
-        split=np.concatenate([texts.split, np.full(len(more), "train")]),
-        group=np.concatenate([texts.group, np.arange(first, first + len(more))]),
-        aspect=np.concatenate([texts.aspect, np.full(len(more), "")]),
-    )
 
 
 def _columns(

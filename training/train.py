@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from models.artifact import read_artifact
 from models.device import quiet_memory
 from models.encoder import config_of
 from models.examples import LabelledTexts
@@ -31,15 +30,7 @@ from training.provenance import commit, sha256_of, versions
 from training.run import ABOUT, read_about, write_run
 from training.settings import read_settings, settings_digest
 from training.start import starting_model
-from training.teacher import (
-    SAID,
-    advice,
-    as_artifact,
-    extra_named,
-    teachers_named,
-    unlabelled,
-    with_unlabelled,
-)
+from training.teacher import Teaching
 
 _log = logging.getLogger(__name__)
 
@@ -63,27 +54,19 @@ def train(
         ValueError: `out` holds another run, finished or not, there is no training row, a file of `extra` has
             no column `text`, or teachers are given without a share in the config, or the other way round.
     """
-    if bool(teachers) != (config.teacher_share > 0) or (extra and not teachers):
-        raise ValueError(
-            f"teacher_share: expected one above 0 with --teacher alone, and --extra with --teacher, "
-            f"got {config.teacher_share} with {len(teachers)} teachers and {len(extra)} files"
-        )
+    teaching = Teaching.read(teachers, extra, out)
+    teaching.check(config.teacher_share)
     out.mkdir(parents=True, exist_ok=True)
     texts = LabelledTexts.read(examples)
     if not (texts.split == "train").any():
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
-    tables = [unlabelled(path) for path in extra]
-    texts = with_unlabelled(texts, tables)
+    texts = teaching.added_to(texts)
     torch.manual_seed(config.seed)
     model, tokenizer, base = starting_model(encoder, texts.labels)
-    artifacts = [as_artifact(path, out / SAID) for path in teachers]
-    given = [*(read_artifact(path).digest for path in artifacts), *(sha256_of(path) for path in extra)]
-    files = RunFiles(out, _run_digest(config, sha256_of(examples), base or encoder, *given))
+    files = RunFiles(out, _run_digest(config, sha256_of(examples), base or encoder, *teaching.digests))
     if not _is_finished(files):
-        taught = None
-        if artifacts:
-            own = texts.take(texts.split == "train")
-            taught = advice(artifacts, own.text, own.labels, out / SAID, device=device)
+        own = texts.take(texts.split == "train")
+        taught = teaching.logits(own, device=device) if teaching.artifacts else None
         found = fit(config, model, texts, tokenizer, files=files, device=device, taught=taught)
         if found is None:
             return  # another process than the first writes nothing
@@ -95,8 +78,7 @@ def train(
             "config": dataclasses.asdict(config),
             "config_digest": settings_digest(config),
             "examples_sha256": sha256_of(examples),
-            "teachers": teachers_named(artifacts),
-            "extra": [extra_named(path, table) for path, table in zip(extra, tables, strict=True)],
+            **teaching.about(),
             "commit": commit(),
             "versions": versions(),
             "n_texts": int((texts.split == "train").sum()),
