@@ -22,6 +22,8 @@ from models.taxonomy import TAXONOMY_VERSION, label
 SCHEMA_VERSION = 1
 WEIGHTS, TOKENIZER, MANIFEST = "weights.safetensors", "tokenizer.json", "artifact.json"
 
+_HEAD = "head.weight"
+
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -103,12 +105,13 @@ def write_artifact(
 ) -> Artifact:
     """Writes the three files and returns their description; `tokenizer` is the text of tokenizer.json.
 
-    Matrices are stored as int8 with a scale per row, the rest as float32.
+    Matrices are stored as int8 with a scale per row, the rest as float32, and so is the head: the features
+    that it reads may differ in scale a hundredfold, and its weights with them.
     """
     directory.mkdir(parents=True, exist_ok=True)
     stored: dict[str, NDArray[Any]] = {}
     for key, values in weights.items():
-        if values.ndim == 2:
+        if values.ndim == 2 and key != _HEAD:
             stored[f"{key}.levels"], stored[f"{key}.scale"] = quantised(values)
         else:
             stored[key] = values

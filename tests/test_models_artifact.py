@@ -169,5 +169,12 @@ def test_a_calibration_has_to_be_finite(tmp_path: Path) -> None:
 
 def test_weights_come_back_whatever_the_order_of_their_axes_in_memory(tmp_path: Path) -> None:
     matrix = np.arange(6, dtype=np.float32).reshape(3, 2).T  # (2, 3), column by column
+    written(tmp_path, {"encoder.weight": matrix, "head.bias": np.zeros(2, np.float32)})
+    np.testing.assert_allclose(read_weights(tmp_path)["encoder.weight"], matrix, atol=0.05)
+    assert (read_weights(tmp_path)["encoder.weight"] != matrix).any()  # stored as int8
+
+
+def test_a_head_on_features_of_very_different_scales_loses_nothing(tmp_path: Path) -> None:
+    matrix = np.array([[1e-3, 1.0, 300.0], [2e-3, -1.0, -500.0]], dtype=np.float32)
     written(tmp_path, {"head.weight": matrix, "head.bias": np.zeros(2, np.float32)})
-    np.testing.assert_allclose(read_weights(tmp_path)["head.weight"], matrix, atol=0.05)
+    np.testing.assert_array_equal(read_weights(tmp_path)["head.weight"], matrix)
