@@ -1,14 +1,15 @@
 """How well our scores agree with Perspective's, attribute by attribute, on comments that it has scored.
 
     python benchmarks/perspective.py --sample SCORES.csv [--natural WIKI.parquet] [--examples FILE] \
-        [--model bundled] [--output FILE]
+        [--extra FILE ...] [--model bundled] [--output FILE]
 
 SCORES.csv is the example that Perspective's maintainers publish with their documentation: 2,000 Wikipedia
 comments with the scores of 2018, one column per attribute (github.com/conversationai/perspectiveapi,
 example_data). WIKI.parquet is wiki_context_cat_large with the columns text, toxicity (by people) and
-perspective_toxicity. FILE is what the model was trained from (training.prepare): comments that it was
-trained on, told by their letters and digits alone, are left out of the sample, and only the held-out part of
-WIKI.parquet is read: all that people called toxic and 3,000 others, which leaves an AUROC as it is.
+perspective_toxicity. FILE is what the model was trained from (training.prepare), and after --extra stand the
+texts without labels that a teacher read for it: comments that it was trained on, told by their letters and
+digits alone, are left out of the sample, and only the held-out part of WIKI.parquet is read: all that people
+called toxic and 3,000 others, which leaves an AUROC as it is.
 
 Intervals are 95% percentiles of 2,000 bootstrap samples of comments; the corpora say nothing about authors,
 by whom comments might be alike. A threshold of ours is the one that flags as many comments as Perspective's.
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--sample", type=Path, required=True)
     parser.add_argument("--natural", type=Path)
     parser.add_argument("--examples", type=Path, help="what the model was trained from")
+    parser.add_argument("--extra", type=Path, nargs="*", default=[], help="texts without labels, likewise")
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
@@ -199,6 +201,8 @@ def main() -> None:
         split = pd.read_parquet(args.examples, columns=["text", "split"])
         trained = {letters(text) for text in split.text[split.split.isin(["train", "dev"])]}
         held_out = set(split.text[split.split == "natural_test"])
+    for path in args.extra:
+        trained |= {letters(text) for text in pd.read_parquet(path, columns=["text"]).text}
     found: dict[str, Any] = {"model": scored(scorer, ["a"]).model}
     found["sample"] = on_sample(scorer, args.sample, trained)
     if args.natural and held_out:
