@@ -279,6 +279,11 @@ def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> N
         "(digest `111111111111`)" in card(about, tmp_path)
     )
     assert "--extra" not in card(about, tmp_path)
+    about["training"]["teachers"].append(about["training"]["teachers"][0])
+    text = card(about, tmp_path)
+    assert "`bbbbbbbbbbbb`, counted 2 times) and other (digest `111111111111`)" in text
+    assert "--teacher TEACHER TEACHER TEACHER" in text
+    about["training"]["teachers"].pop()
     page = {"licence": "MIT", "rows": 1500}
     about["training"]["extra"] = [
         {"sha256": "1" * 64, "data": {"pages": page, "forum": page | {"rows": 20}}},

@@ -45,11 +45,15 @@ def _is_student(training: dict[str, Any]) -> bool:
 
 def _taught(training: dict[str, Any]) -> str:
     """The teachers of a training, each with what it began with; "" where there is none."""
+    teachers = training.get("teachers", [])
     found = []
-    for teacher in training.get("teachers", []):
-        digest = teacher["base_encoder_sha256"]
-        start = f", from {_weights(digest)}" if digest else ""
-        found.append(f"{teacher['name']} (digest `{teacher['digest'][:12]}`{start})")
+    for teacher in {teacher["digest"]: teacher for teacher in teachers}.values():
+        parts = [f"digest `{teacher['digest'][:12]}`"]
+        if digest := teacher["base_encoder_sha256"]:
+            parts.append(f"from {_weights(digest)}")
+        if (n := teachers.count(teacher)) > 1:
+            parts.append(f"counted {n} times")
+        found.append(f"{teacher['name']} ({', '.join(parts)})")
     return " and ".join(found)
 
 
