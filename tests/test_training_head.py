@@ -118,7 +118,8 @@ def test_the_command_keeps_the_encoder_and_says_what_it_did(
 
 
 def test_the_shipped_config_is_valid() -> None:
-    assert read_settings(ROOT / "training" / "configs" / "head-en.toml", HeadConfig).ridge > 0
+    for name in ("head-en", "mpnet-head-en"):
+        assert read_settings(ROOT / "training" / "configs" / f"{name}.toml", HeadConfig).ridge > 0
     for value, message in (
         (0, "ridge: expected a number above 0, got 0"),
         (2, "schema: expected 1, got 2"),

@@ -133,5 +133,8 @@ def test_a_teacher_and_its_share_belong_together(
     ):
         with pytest.raises(ValueError, match="teacher_share: expected above 0 with --teacher and 0 without"):
             train(settings, tmp_path / "e.parquet", str(encoder), tmp_path / "run", device="cpu", **given)
+    assert not (tmp_path / "run").exists()
+    shipped = read_settings(ROOT / "training" / "configs" / "minilm-taught-en.toml", TrainConfig)
+    assert shipped.teacher_share > 0
     with pytest.raises(FileNotFoundError, match=r"training\.json: expected a finished run, got none here"):
         as_artifact(tmp_path / "none", tmp_path)

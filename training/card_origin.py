@@ -177,8 +177,8 @@ def _commands(artifact: Artifact) -> str:
         *(_one_of(part, len(training["averaged"])) for part in training.get("averaged", [])),
         f"{_settings(training)}.",
         f"Started from {starting_point(training)}. {_stop(training)}Versions: {versions}.",
-        "All figures are of the int8 weights. The largest change of a probability between measuring and "
-        f"loading the package as a user does is {number(figures.get('largest_change_by_packaging'), 4)}.",
+        "All figures are of the weights as they are stored. The largest change of a probability between "
+        f"measuring and loading the package as a user does is {number(figures.get('largest_change_by_packaging'), 4)}.",
     ]
     return section(
         "How it was made",

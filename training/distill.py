@@ -48,6 +48,7 @@ def distill(
     """Leaves model.safetensors, tokenizer.json, training.json and what the teacher said in `out`.
 
     Raises:
+        FileNotFoundError: the teacher is neither a run nor an artifact.
         ValueError: there is no training row, a file of `extra` has no column `text`, or the teacher has no
             word vectors of its tokenizer's size.
     """

@@ -63,18 +63,6 @@ class Teaching:
         """Of each teacher, then of each file."""
         return (*(read_artifact(path).digest for path in self.artifacts), *(name for name, _ in self.extra))
 
-    def check(self, share: float) -> None:
-        """Holds a config's `teacher_share` against them.
-
-        Raises:
-            ValueError: there is a share without a teacher, or a teacher or other texts without the other.
-        """
-        if bool(self.artifacts) != (share > 0) or (self.extra and not self.artifacts):
-            raise ValueError(
-                "teacher_share: expected above 0 with --teacher and 0 without, and --extra with --teacher "
-                f"alone, got {share} with {len(self.artifacts)} teachers and {len(self.extra)} files"
-            )
-
     def added_to(self, texts: LabelledTexts) -> LabelledTexts:
         """The texts and, after them, those of the files, in split "train" without any annotation."""
         more = [str(text) for _, table in self.extra for text in table["text"].to_pylist()]
@@ -116,6 +104,19 @@ class Teaching:
         ]
         extra = [{"sha256": digest, "data": _origin(table)} for digest, table in self.extra]
         return {"teachers": teachers, "extra": extra}
+
+
+def check_share(share: float, teachers: Sequence[Path], extra: Sequence[Path]) -> None:
+    """Holds a config's `teacher_share` against what is given to learn from.
+
+    Raises:
+        ValueError: there is a share without a teacher, or a teacher without a share, or texts without either.
+    """
+    if bool(teachers) != (share > 0) or (extra and not teachers):
+        raise ValueError(
+            "teacher_share: expected above 0 with --teacher and 0 without, and --extra with --teacher alone, "
+            f"got {share} with {len(teachers)} teachers and {len(extra)} files"
+        )
 
 
 def as_artifact(teacher: Path, kept: Path) -> Path:

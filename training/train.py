@@ -30,7 +30,7 @@ from training.provenance import commit, sha256_of, versions
 from training.run import ABOUT, read_about, write_run
 from training.settings import read_settings, settings_digest
 from training.start import starting_model
-from training.teacher import Teaching
+from training.teacher import Teaching, check_share
 
 _log = logging.getLogger(__name__)
 
@@ -51,22 +51,24 @@ def train(
     mean is learned; `extra` are parquet files with texts without labels. What the teachers said is kept.
 
     Raises:
+        FileNotFoundError: a teacher is neither a run nor an artifact.
         ValueError: `out` holds another run, finished or not, there is no training row, a file of `extra` has
             no column `text`, or teachers are given without a share in the config, or the other way round.
     """
-    teaching = Teaching.read(teachers, extra, out)
-    teaching.check(config.teacher_share)
+    check_share(config.teacher_share, teachers, extra)
     out.mkdir(parents=True, exist_ok=True)
     texts = LabelledTexts.read(examples)
     if not (texts.split == "train").any():
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
+    teaching = Teaching.read(teachers, extra, out)
     texts = teaching.added_to(texts)
     torch.manual_seed(config.seed)
     model, tokenizer, base = starting_model(encoder, texts.labels)
     files = RunFiles(out, _run_digest(config, sha256_of(examples), base or encoder, *teaching.digests))
     if not _is_finished(files):
-        own = texts.take(texts.split == "train")
-        taught = teaching.logits(own, device=device) if teaching.artifacts else None
+        taught = None
+        if teachers:
+            taught = teaching.logits(texts.take(texts.split == "train"), device=device)
         found = fit(config, model, texts, tokenizer, files=files, device=device, taught=taught)
         if found is None:
             return  # another process than the first writes nothing
