@@ -172,13 +172,14 @@ def _commands(artifact: Artifact) -> str:
     about = artifact.about
     training, figures = about["training"], about["figures"]
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items())
+    change = number(figures.get("largest_change_by_packaging"), 4)
     lines = [
         *(f"The earlier training: {_settings(run)}." for run in _trainings(training)[:-1]),
         *(_one_of(part, len(training["averaged"])) for part in training.get("averaged", [])),
         f"{_settings(training)}.",
         f"Started from {starting_point(training)}. {_stop(training)}Versions: {versions}.",
         "All figures are of the weights as they are stored. The largest change of a probability between "
-        f"measuring and loading the package as a user does is {number(figures.get('largest_change_by_packaging'), 4)}.",
+        f"measuring and loading the package as a user does is {change}.",
     ]
     return section(
         "How it was made",
