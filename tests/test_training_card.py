@@ -129,7 +129,7 @@ def test_the_reliability_figure_lies_beside_the_card_and_stays_small_with_every_
 def test_sources_left_out_stand_beside_tfidf_in_the_labels_of_toxicity_alone(tmp_path: Path) -> None:
     text = card(complete(), tmp_path)
     found = text[text.index("## Training sources, each left out") :].split("\n## ")[0]
-    assert "in 2 trainings of 1 epoch with no teacher without: wiki, pairs; gab." in found
+    assert "in 2 trainings of 1 epoch without: wiki, pairs; gab." in found
     assert "| wiki | 0.955 (0.916, +0.039) |" in found
     assert "| gab | 0.851 |" in found
     assert "| **mean** | 0.903 |" in found
@@ -181,7 +181,7 @@ def test_a_classifier_of_another_kind_has_no_sentence_about_labels_it_does_not_s
         familiar_up_to=None,
     )
     del about["training"]["base_encoder_sha256"], about["training"]["n_processes"]
-    about["training"]["teachers"] = [{"name": "large-en", "digest": "d" * 64, "base_encoder_sha256": None}]
+    about["training"]["teacher"] = {"name": "large-en", "digest": "d" * 64, "base_encoder_sha256": None}
     write_card(found, 1_000_000, tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "A small network of type harm-bag, trained from the word vectors and scores of large-en" in text
@@ -270,20 +270,10 @@ def test_a_label_that_is_not_served_is_not_among_what_to_read_first(tmp_path: Pa
 
 def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> None:
     about = complete()
-    about["training"]["teachers"] = [
-        {"name": "large", "digest": "0" * 64, "base_encoder_sha256": "b" * 64},
-        {"name": "other", "digest": "1" * 64, "base_encoder_sha256": None},
-    ]
-    assert (
-        "and the scores of large (digest `000000000000`, from weights of sha256 `bbbbbbbbbbbb`) and other "
-        "(digest `111111111111`)" in card(about, tmp_path)
-    )
-    assert "--extra" not in card(about, tmp_path)
-    about["training"]["teachers"].append(about["training"]["teachers"][0])
+    about["training"]["teacher"] = {"name": "large", "digest": "0" * 64, "base_encoder_sha256": "b" * 64}
     text = card(about, tmp_path)
-    assert "`bbbbbbbbbbbb`, counted 2 times) and other (digest `111111111111`)" in text
-    assert "--teacher TEACHER TEACHER TEACHER" in text
-    about["training"]["teachers"].pop()
+    assert "scores of large (digest `000000000000`, from weights of sha256 `bbbbbbbbbbbb`)" in text
+    assert "--extra" not in text
     page = {"licence": "MIT", "rows": 1500}
     about["training"]["extra"] = [
         {"sha256": "1" * 64, "data": {"pages": page, "forum": page | {"rows": 20}}},
@@ -291,7 +281,7 @@ def test_texts_without_labels_are_named_with_their_licences(tmp_path: Path) -> N
     ]
     text = card(about, tmp_path)
     assert "(licence: data sets). **CC0**: mine 3; **MIT**: pages 1,500, forum 20." in text
-    assert "--encoder ENCODER --teacher TEACHER TEACHER --extra EXTRA.parquet" in text
+    assert "--teacher TEACHER --extra EXTRA.parquet" in text
     assert "python -m training.unlabelled --data DIR" in text
 
 
@@ -318,9 +308,7 @@ def test_trainings_without_a_source_say_by_which_code(tmp_path: Path) -> None:
     assert "by an earlier state of the training code" in card(about, tmp_path)
     assert "last layer fitted anew" not in card(about, tmp_path)
     about["leave_out"]["read_layers"] = [3, 4]
-    assert "with no teacher, each with a last layer fitted anew to layers 3, 4, without: " in card(
-        about, tmp_path
-    )
+    assert ", each with a last layer fitted anew to layers 3, 4, without: " in card(about, tmp_path)
     about["leave_out"]["commit"] = "0ddba11"
     assert "by commit 0ddba11 of the training code" in card(about, tmp_path)
 

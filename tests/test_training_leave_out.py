@@ -13,7 +13,7 @@ from training.leave_out import FIGURES, main, summary, without
 
 WORDS = ("good", "day", "to", "you", "rude", "awful")
 CONFIG = """
-schema = 4
+schema = 3
 seed = 1
 epochs = 2
 batch_size = 16
@@ -26,7 +26,6 @@ gradient_clip = 1.0
 source_tempering = 0.5
 label_tempering = 0.5
 class_tempering = 0.0
-teacher_share = 0.0
 preserve_weight = 0.0
 frozen_layers = 0
 dropout = 0.0

@@ -33,7 +33,7 @@ WORDS = [f"w{i}" for i in range(40)]
 
 def config_text(**changes: object) -> str:
     found: dict = {
-        "schema": 4,
+        "schema": 3,
         "seed": 3,
         "epochs": 1,
         "batch_size": 4,
@@ -46,7 +46,6 @@ def config_text(**changes: object) -> str:
         "source_tempering": 0.5,
         "label_tempering": 0.5,
         "class_tempering": 0.0,
-        "teacher_share": 0.0,
         "preserve_weight": 0.5,
         "frozen_layers": -1,
         "dropout": 0.1,
@@ -103,7 +102,7 @@ def test_a_config_is_closed_and_has_a_digest(tmp_path: Path) -> None:
         ({"patience": 0}, "patience: expected a number above 0, got 0"),
         ({"batch_size": 0}, "batch_size: expected a number above 0, got 0"),
         ({"warmup_share": 2}, r"warmup_share: expected a number in \[0, 1\], got 2"),
-        ({"schema": 7}, r"c\.toml: schema: expected 4, got 7"),
+        ({"schema": 7}, r"c\.toml: schema: expected 3, got 7"),
         ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5"),
         ({"seed": True}, "seed: expected a whole number, got True"),
         ({"dropout": "0.1"}, "dropout: expected a finite number, got '0.1'"),

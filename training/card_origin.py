@@ -28,33 +28,13 @@ def origin_sections(artifact: Artifact) -> list[str]:
 
 def starting_point(training: dict[str, Any]) -> str:
     """The weights that a training began with: published ones by name, others by digest."""
-    taught = _taught(training)
-    if _is_student(training):
-        return f"the word vectors and scores of {taught}"
+    if teacher := training.get("teacher"):
+        of = f", from {_weights(digest)}" if (digest := teacher["base_encoder_sha256"]) else ""
+        return f"the word vectors and scores of {teacher['name']} (digest `{teacher['digest'][:12]}`{of})"
     if earlier := training.get("started_from"):
         return f"an earlier training of {starting_point(earlier)}"
     digest = training.get("base_encoder_sha256")
-    start = "weights without a digest" if digest is None else _weights(digest)
-    return f"{start}, and the scores of {taught}" if taught else start
-
-
-def _is_student(training: dict[str, Any]) -> bool:
-    """Whether it is of training.distill: what it starts from is its teacher's."""
-    return "base_encoder_sha256" not in training
-
-
-def _taught(training: dict[str, Any]) -> str:
-    """The teachers of a training, each with what it began with; "" where there is none."""
-    teachers = training.get("teachers", [])
-    found = []
-    for teacher in {teacher["digest"]: teacher for teacher in teachers}.values():
-        parts = [f"digest `{teacher['digest'][:12]}`"]
-        if digest := teacher["base_encoder_sha256"]:
-            parts.append(f"from {_weights(digest)}")
-        if (n := teachers.count(teacher)) > 1:
-            parts.append(f"counted {n} times")
-        found.append(f"{teacher['name']} ({', '.join(parts)})")
-    return " and ".join(found)
+    return "weights without a digest" if digest is None else _weights(digest)
 
 
 def _weights(digest: str) -> str:
@@ -144,7 +124,7 @@ def _cost(training: dict[str, Any]) -> str:
     hours = sum(run["seconds"] * run.get("n_processes", 1) for run in timed) / 3600
     kwh = hours * WATTS_PER_PROCESS / 1000
     each = "; then ".join(f"{run['seconds'] / 3600:.1f} hours{_processes(run)}" for run in timed)
-    left_out = " That of the teacher is not in." if any(run.get("teachers") for run in runs) else ""
+    left_out = " That of the teacher is not in." if training.get("teacher") else ""
     left_out += " An earlier training was not timed and is not in." if len(timed) < len(runs) else ""
     return section(
         "Cost of training",
@@ -237,13 +217,11 @@ def _encoder_steps(training: dict[str, Any] | None) -> list[str]:
     n_processes = training.get("n_processes", 1)
     launch = f"torchrun --nproc-per-node {n_processes}" if n_processes > 1 else "python"
     common = "--config CONFIG --examples EXAMPLES.parquet --out RUN"
-    taught = " --teacher" + " TEACHER" * len(training["teachers"]) if training.get("teachers") else ""
     extra = bool(training.get("extra"))
-    taught += " --extra EXTRA.parquet" * extra
     train = (
-        f"python -m training.distill {common}{taught}"
-        if _is_student(training)
-        else f"{launch} -m training.train {common} --encoder ENCODER{taught}"
+        f"python -m training.distill {common} --teacher TEACHER{' --extra EXTRA.parquet' * extra}"
+        if training.get("teacher")
+        else f"{launch} -m training.train {common} --encoder ENCODER"
     )
     return [_EXTRA, train] if extra else [train]
 

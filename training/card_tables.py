@@ -188,9 +188,8 @@ def _left_out(left: dict[str, Any] | None, served: tuple[str, ...]) -> str:
     return section(
         "Training sources, each left out",
         f"AUROC on data sets of the training when they are left out of it, in {len(left['leave'])} trainings "
-        f"of {left['epochs']} epoch{'s' if left['epochs'] > 1 else ''} with no teacher{head} without: "
-        f"{groups}. In brackets TF-IDF with the same texts left out. Not the figures of this artifact, "
-        "which saw these sources; "
+        f"of {left['epochs']} epoch{'s' if left['epochs'] > 1 else ''}{head} without: {groups}. In brackets "
+        "TF-IDF with the same texts left out. Not the figures of this artifact, which saw these sources; "
         f"by {'commit ' + left['commit'] if 'commit' in left else 'an earlier state'} of the training code.",
         table(["source", *shown], rows),
     )

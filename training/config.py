@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from training.settings import check_settings
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,11 @@ class TrainConfig:
     within a label and a label with n annotations within the loss: 0 leaves sizes as they are, 1 makes all
     equal. `warmup_share` is a share of all steps; `checkpoint_every` counts steps. `perturbed_share` of
     the texts are misspelt or disguised anew in each epoch (see training.perturb). `dropout` is that of
-    the encoder. `teacher_share` is what the scores of a teacher count in the loss beside the annotations
-    (0: there is no teacher). `preserve_weight` times the distance to the features of the unchanged encoder is
-    added to the loss (see training.preserve; 0 adds nothing). `frozen_layers` k keeps the embeddings and the
+    the encoder. `preserve_weight` times the distance to the features of the unchanged encoder is added to
+    the loss (see training.preserve; 0 adds nothing). `frozen_layers` k keeps the encoder's embeddings and
     first k layers as they are (0: the embeddings alone, -1: nothing). The model is measured on up to
-    `dev_texts` texts `evaluations` times per epoch, and training stops after `patience` measurements without
-    a better one; the best weights are kept.
+    `dev_texts` texts `evaluations` times per epoch, and training stops after `patience` measurements
+    without a better one; the best weights are kept.
 
     Raises:
         ValueError: a value of another type or out of range, or another schema.
@@ -39,7 +38,6 @@ class TrainConfig:
     source_tempering: float
     label_tempering: float
     class_tempering: float
-    teacher_share: float
     preserve_weight: float
     frozen_layers: int
     dropout: float
@@ -70,7 +68,6 @@ class TrainConfig:
                 "source_tempering",
                 "label_tempering",
                 "class_tempering",
-                "teacher_share",
                 "dropout",
                 "perturbed_share",
             ),

@@ -1,10 +1,10 @@
 """`python -m training.distill --config FILE --examples FILE --teacher DIR --out DIR [--extra FILE ...]`.
 
 Trains a small, fast classifier to say what a large one says of the split "train", beside the annotations.
-The teacher is a run or a packaged classifier. Texts without annotations may be added (a parquet file with a
-column `text`; what its columns `source` and `licence` say goes to the card). `out` becomes a run that
-`training.calibrate` and what follows it read. What the teacher said is kept there: the same command goes on
-where it was interrupted.
+The teacher is an artifact: the directory `draft` of a calibrated run, or a packaged classifier. Texts
+without annotations may be added (a parquet file with a column `text`; what its columns `source` and
+`licence` say goes to the card). `out` becomes a run that `training.calibrate` and what follows it read.
+What the teacher said is kept there: the same command goes on where it was interrupted.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from training.provenance import commit, sha256_of, versions
 from training.run import write_run
 from training.settings import read_settings, settings_digest
 from training.student import Student, StudentConfig, fit_student, student_logits
-from training.teacher import Teaching
+from training.teacher import SAID, Unlabelled, about_teacher, teacher_logits
 from training.validation import mean_auroc
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ def distill(
     """Leaves model.safetensors, tokenizer.json, training.json and what the teacher said in `out`.
 
     Raises:
-        FileNotFoundError: the teacher is neither a run nor an artifact.
         ValueError: there is no training row, a file of `extra` has no column `text`, or the teacher has no
             word vectors of its tokenizer's size.
     """
@@ -58,13 +57,12 @@ def distill(
     train, dev = (texts.take(texts.split == part) for part in ("train", "dev"))
     if not train.n:
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
-    teaching = Teaching.read([teacher], extra, out)
-    (artifact,) = teaching.artifacts
-    train = teaching.added_to(train)
-    taught = teaching.logits(train, device=device)
+    unlabelled = Unlabelled.read(extra)
+    train = unlabelled.added_to(train)
+    taught = teacher_logits(teacher, train, out / SAID, device=device)
     torch.manual_seed(config.seed)
-    tokenizer = Tokenizer.from_file(str(artifact / TOKENIZER))
-    student = Student(config, word_vectors(artifact, tokenizer.get_vocab_size()), len(texts.labels))
+    tokenizer = Tokenizer.from_file(str(teacher / TOKENIZER))
+    student = Student(config, word_vectors(teacher, tokenizer.get_vocab_size()), len(texts.labels))
     tokens = tokenize(train.text, tokenizer, max_tokens=config.max_tokens, pad_id=0)
     weight = balanced_weights(
         train,
@@ -83,7 +81,8 @@ def distill(
         "config": dataclasses.asdict(config),
         "config_digest": settings_digest(config),
         "examples_sha256": sha256_of(examples),
-        **teaching.about(),
+        "teacher": about_teacher(read_artifact(teacher)),
+        "extra": unlabelled.about(),
         "commit": commit(),
         "versions": versions(),
         "n_texts": train.n,
@@ -114,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="training.distill", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="TOML file, see training/configs")
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
-    parser.add_argument("--teacher", type=Path, required=True, help="run or artifact to learn from")
+    parser.add_argument("--teacher", type=Path, required=True, help="artifact to learn from, such as RUN/draft")
     parser.add_argument("--extra", type=Path, nargs="*", default=[], help="parquet files with a column text")
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
     parser.add_argument("--device", default="auto", help="where the teacher runs")

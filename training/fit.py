@@ -33,7 +33,6 @@ from training.config import TrainConfig
 from training.loss import balanced_weights, masked_loss
 from training.perturb import PERTURBATIONS, perturbed
 from training.preserve import Preserving, distance, pooled_features
-from training.teacher import taught_loss
 from training.validation import dev_logits, mean_auroc, sampled_dev
 
 _log = logging.getLogger(__name__)
@@ -58,17 +57,15 @@ def fit(
     *,
     files: RunFiles,
     device: str = "auto",
-    taught: NDArray[np.float32] | None = None,
 ) -> Fit | None:
     """Trains `model` in place to its best weights on dev; None in every process but the first.
 
-    Without texts of split "dev" the last weights are the best. `taught` are logits (n, L) of a teacher, of
-    the texts of split "train", NaN for labels that it does not have.
+    Without texts of split "dev" the last weights are the best.
 
     Raises:
         ValueError: the checkpoint among `files` is that of another run.
     """
-    loop = _Loop(config, model, texts, tokenizer, files=files, placement=place(device), taught=taught)
+    loop = _Loop(config, model, texts, tokenizer, files=files, placement=place(device))
     began = time.monotonic()
     stopped = loop.run()
     loop.end()
@@ -91,7 +88,6 @@ class _Loop:
         *,
         files: RunFiles,
         placement: Placement,
-        taught: NDArray[np.float32] | None,
     ) -> None:
         self.config, self.model, self.files = config, model, files
         self.placement, self.tokenizer = placement, tokenizer
@@ -109,7 +105,6 @@ class _Loop:
                 class_tempering=config.class_tempering,
             )
         )
-        self.taught = None if taught is None else torch.from_numpy(taught)
         _quicken(model, config.dropout, self.accelerator.device.type)
         model.to(self.accelerator.device)
         self.start = self._start_features() if config.preserve_weight else None
@@ -189,10 +184,6 @@ class _Loop:
             logits, mapped = self.wrapped(ids, mask)
         target, weight = (part[own].to(self.accelerator.device) for part in (self.target, self.weight))
         loss = masked_loss(logits, target, weight, n_texts=1) * scale
-        if self.taught is not None:
-            said = self.taught[own].to(self.accelerator.device)
-            by_teacher = taught_loss(logits, said) * len(own) * scale
-            loss = torch.lerp(loss, by_teacher, self.config.teacher_share)
         if self.start is not None:
             start = self.start[own].to(self.accelerator.device)
             loss = loss + self.config.preserve_weight * distance(mapped, start).sum() * scale

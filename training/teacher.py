@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from models.artifact import MANIFEST, TOKENIZER, Artifact, read_artifact, write_artifact
-from models.calibration import UNCALIBRATED
+from models.artifact import Artifact, read_artifact
 from models.classifier import HarmClassifier
 from models.examples import LabelledTexts
 from training.atomic import replacing
 from training.own import NOT_STATED
 from training.provenance import sha256_of
-from training.run import WEIGHTS, beginning, read_about
+from training.run import beginning
 
 SAID = "teacher"
 _ORIGIN = ("source", "licence")
@@ -35,40 +33,26 @@ _CHUNK = 2048
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """What a training learns from besides annotations: its teachers, and texts that nobody annotated.
+class Unlabelled:
+    """Texts that nobody annotated: the sha256 of each file, and its table."""
 
-    `artifacts` are the teachers; one that is there twice counts twice. `extra` holds the sha256 of each file
-    of texts, and its table. What the teachers say is kept in the directory `kept`, see `teacher_logits`.
-    """
-
-    artifacts: tuple[Path, ...]
-    extra: tuple[tuple[str, pa.Table], ...]
-    kept: Path
+    files: tuple[tuple[str, pa.Table], ...]
 
     @classmethod
-    def read(cls, teachers: Sequence[Path], extra: Sequence[Path], out: Path) -> "Teaching":
-        """The runs or artifacts `teachers`, and the parquet files `extra`, for a run in the directory `out`.
+    def read(cls, paths: Sequence[Path]) -> "Unlabelled":
+        """The parquet files `paths`.
 
         Raises:
-            FileNotFoundError: a teacher is neither.
             ValueError: a file has no column `text`.
         """
-        kept = out / SAID
-        found = tuple((sha256_of(path), _unlabelled(path)) for path in extra)
-        return cls(tuple(as_artifact(path, kept) for path in teachers), found, kept)
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """Of each teacher, then of each file."""
-        return (*(read_artifact(path).digest for path in self.artifacts), *(name for name, _ in self.extra))
+        return cls(tuple((sha256_of(path), _unlabelled(path)) for path in paths))
 
     def added_to(self, texts: LabelledTexts) -> LabelledTexts:
         """The texts and, after them, those of the files, in split "train" without any annotation."""
-        more = [str(text) for _, table in self.extra for text in table["text"].to_pylist()]
+        more = [str(text) for _, table in self.files for text in table["text"].to_pylist()]
         if not more:
             return texts
-        sources = [str(source) for _, table in self.extra for source in table["source"].to_pylist()]
+        sources = [str(source) for _, table in self.files for source in table["source"].to_pylist()]
         nothing = np.full((len(more), len(texts.labels)), np.nan, dtype=np.float32)
         first = int(texts.group.max(initial=-1)) + 1
         return LabelledTexts(
@@ -82,93 +66,37 @@ class Teaching:
             aspect=np.concatenate([texts.aspect, np.full(len(more), "")]),
         )
 
-    def logits(self, texts: LabelledTexts, *, device: str = "auto") -> NDArray[np.float32]:
-        """(n, L) for the texts and their labels: the mean of the teachers that have a label, else NaN."""
-        said = [
-            _columns(*teacher_logits(path, texts.text, self.kept, device=device), texts.labels)
-            for path in self.artifacts
-        ]
-        n_known = sum((~np.isnan(found)).astype(np.float32) for found in said)
-        total = sum(np.nan_to_num(found) for found in said)
-        return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
-
-    def about(self) -> dict[str, Any]:
-        """For training.json: each teacher, with the sha256 of what its training began with, and each file."""
-        teachers = [
-            {
-                "name": artifact.name,
-                "digest": artifact.digest,
-                "base_encoder_sha256": beginning(artifact.about.get("training", {})),
-            }
-            for artifact in map(read_artifact, self.artifacts)
-        ]
-        extra = [{"sha256": digest, "data": _origin(table)} for digest, table in self.extra]
-        return {"teachers": teachers, "extra": extra}
+    def about(self) -> list[dict[str, Any]]:
+        """For training.json: each file, with the sources and licences of its texts."""
+        return [{"sha256": digest, "data": _origin(table)} for digest, table in self.files]
 
 
-def check_share(share: float, teachers: Sequence[Path], extra: Sequence[Path]) -> None:
-    """Holds a config's `teacher_share` against what is given to learn from.
-
-    Raises:
-        ValueError: there is a share without a teacher, or a teacher without a share, or texts without either.
-    """
-    if bool(teachers) != (share > 0) or (extra and not teachers):
-        raise ValueError(
-            "teacher_share: expected above 0 with --teacher and 0 without, and --extra with --teacher alone, "
-            f"got {share} with {len(teachers)} teachers and {len(extra)} files"
-        )
-
-
-def as_artifact(teacher: Path, kept: Path) -> Path:
-    """The directory of the artifact that a teacher is, or that its run becomes, uncalibrated, below `kept`.
-
-    Raises:
-        FileNotFoundError: it is neither.
-    """
-    if (teacher / MANIFEST).exists():
-        return teacher
-    about = read_about(teacher)
-    labels = tuple(about["labels"])
-    directory = kept / sha256_of(teacher / WEIGHTS)[:16]
-    if (directory / MANIFEST).exists():
-        return directory
-    kept.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=kept) as scratch:
-        unfinished = Path(scratch) / "artifact"
-        write_artifact(
-            unfinished,
-            load_file(teacher / WEIGHTS),
-            (teacher / TOKENIZER).read_text(encoding="utf-8"),
-            name=teacher.name,
-            labels=labels,
-            calibration=(UNCALIBRATED,) * len(labels),
-            encoder=about["encoder"],
-            about={"training": about},
-        )
-        try:
-            unfinished.replace(directory)
-        except OSError:
-            if not (directory / MANIFEST).exists():  # else another process was quicker
-                raise
-    return directory
+def about_teacher(artifact: Artifact) -> dict[str, Any]:
+    """For training.json: the teacher, with the sha256 of what its training began with."""
+    return {
+        "name": artifact.name,
+        "digest": artifact.digest,
+        "base_encoder_sha256": beginning(artifact.about.get("training", {})),
+    }
 
 
 def teacher_logits(
-    teacher: Path, texts: Sequence[str], kept: Path, *, device: str = "auto"
-) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The labels of an artifact and its logits (n, L) of the texts.
+    teacher: Path, texts: LabelledTexts, kept: Path, *, device: str = "auto"
+) -> NDArray[np.float32]:
+    """The logits (n, L) of an artifact for the texts and their labels; NaN for a label that it does not have.
 
     `kept` is a directory with a file for each 2,048 texts, named after the digest of teacher and texts.
     What is there is not computed again.
     """
     artifact = read_artifact(teacher)
     kept.mkdir(parents=True, exist_ok=True)
-    chunks = [texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
+    chunks = [texts.text[start : start + _CHUNK] for start in range(0, texts.n, _CHUNK)]
     places = [kept / f"{_key(artifact, chunk)}.safetensors" for chunk in chunks]
     missing = {place: chunk for place, chunk in zip(places, chunks, strict=True) if not place.exists()}
     if missing:
         _ask(HarmClassifier.load(teacher, device), missing)
-    return artifact.labels, np.concatenate([load_file(place)["logits"] for place in places])
+    said = np.concatenate([load_file(place)["logits"] for place in places])
+    return _columns(artifact.labels, said, texts.labels)
 
 
 def taught_loss(logits: Tensor, said: Tensor) -> Tensor:

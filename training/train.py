@@ -2,17 +2,14 @@
 
 Trains on the split "train" and keeps the weights that order the split "dev" best. Run the same command again
 after an interruption: it resumes at the last checkpoint and ends with the weights that an uninterrupted run
-would have. With `--teacher` it also learns what other classifiers say of these texts, and of texts without
-labels (`--extra`, see training.distill). Under `torchrun` or `accelerate launch --multi_gpu` the processes
-share each batch, on CPUs too (`--device cpu`). The last file to be written, training.json, marks the run as
-finished.
+would have. Under `torchrun` or `accelerate launch --multi_gpu` the processes share each batch, on CPUs too
+(`--device cpu`). The last file to be written, training.json, marks the run as finished.
 """
 
 import argparse
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -30,46 +27,27 @@ from training.provenance import commit, sha256_of, versions
 from training.run import ABOUT, read_about, write_run
 from training.settings import read_settings, settings_digest
 from training.start import starting_model
-from training.teacher import Teaching, check_share
 
 _log = logging.getLogger(__name__)
 
 
-def train(
-    config: TrainConfig,
-    examples: Path,
-    encoder: str,
-    out: Path,
-    *,
-    teachers: Sequence[Path] = (),
-    extra: Sequence[Path] = (),
-    device: str = "auto",
-) -> None:
+def train(config: TrainConfig, examples: Path, encoder: str, out: Path, *, device: str = "auto") -> None:
     """Trains; leaves model.safetensors, tokenizer.json, training.json, curves.csv and .png in `out`.
 
-    A run that is finished already stays as it is. `teachers` are runs or artifacts, of whose logits the
-    mean is learned; `extra` are parquet files with texts without labels. What the teachers said is kept.
+    A run that is finished already stays as it is.
 
     Raises:
-        FileNotFoundError: a teacher is neither a run nor an artifact.
-        ValueError: `out` holds another run, finished or not, there is no training row, a file of `extra` has
-            no column `text`, or teachers are given without a share in the config, or the other way round.
+        ValueError: `out` holds another run, finished or not, or there is no training row.
     """
-    check_share(config.teacher_share, teachers, extra)
     out.mkdir(parents=True, exist_ok=True)
     texts = LabelledTexts.read(examples)
     if not (texts.split == "train").any():
         raise ValueError(f"{examples}: expected texts of split 'train', got none")
-    teaching = Teaching.read(teachers, extra, out)
-    texts = teaching.added_to(texts)
     torch.manual_seed(config.seed)
     model, tokenizer, base = starting_model(encoder, texts.labels)
-    files = RunFiles(out, _run_digest(config, sha256_of(examples), base or encoder, *teaching.digests))
+    files = RunFiles(out, _run_digest(config, sha256_of(examples), base or encoder))
     if not _is_finished(files):
-        taught = None
-        if teachers:
-            taught = teaching.logits(texts.take(texts.split == "train"), device=device)
-        found = fit(config, model, texts, tokenizer, files=files, device=device, taught=taught)
+        found = fit(config, model, texts, tokenizer, files=files, device=device)
         if found is None:
             return  # another process than the first writes nothing
         about = {
@@ -80,7 +58,6 @@ def train(
             "config": dataclasses.asdict(config),
             "config_digest": settings_digest(config),
             "examples_sha256": sha256_of(examples),
-            **teaching.about(),
             "commit": commit(),
             "versions": versions(),
             "n_texts": int((texts.split == "train").sum()),
@@ -92,8 +69,8 @@ def train(
     files.remove()
 
 
-def _run_digest(config: TrainConfig, *given: str) -> str:
-    return hashlib.sha256(" ".join([settings_digest(config), *given]).encode()).hexdigest()
+def _run_digest(config: TrainConfig, examples: str, start: str) -> str:
+    return hashlib.sha256(f"{settings_digest(config)} {examples} {start}".encode()).hexdigest()
 
 
 def _is_finished(files: RunFiles) -> bool:
@@ -124,8 +101,6 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
     parser.add_argument("--encoder", required=True, help="encoder or classifier to start from")
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="runs or artifacts to learn from")
-    parser.add_argument("--extra", type=Path, nargs="*", default=[], help="parquet files with a column text")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
@@ -135,8 +110,6 @@ def main() -> None:
         arguments.examples,
         arguments.encoder,
         arguments.out,
-        teachers=arguments.teacher,
-        extra=arguments.extra,
         device=arguments.device,
     )
 
