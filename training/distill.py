@@ -113,7 +113,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="training.distill", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="TOML file, see training/configs")
     parser.add_argument("--examples", type=Path, required=True, help="what training.prepare wrote")
-    parser.add_argument("--teacher", type=Path, required=True, help="artifact to learn from, such as RUN/draft")
+    parser.add_argument(
+        "--teacher", type=Path, required=True, help="artifact to learn from, such as RUN/draft"
+    )
     parser.add_argument("--extra", type=Path, nargs="*", default=[], help="parquet files with a column text")
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
     parser.add_argument("--device", default="auto", help="where the teacher runs")
