@@ -173,6 +173,15 @@ def test_texts_without_annotations_can_be_added(teacher: Path, examples: Path, t
         distill(CONFIG, examples, teacher, tmp_path / "run", extra=extra, device="cpu")
 
 
+def test_a_teacher_that_is_no_artifact_is_refused_before_anything_is_written(
+    examples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "training.json").write_text("{}")  # a run, not yet calibrated
+    with pytest.raises(FileNotFoundError, match=r"expected a classifier \(artifact\.json is missing\)"):
+        distill(CONFIG, examples, tmp_path, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_the_teacher_said_is_kept_and_continued(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

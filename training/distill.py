@@ -48,10 +48,12 @@ def distill(
     """Leaves model.safetensors, tokenizer.json, training.json and what the teacher said in `out`.
 
     Raises:
+        FileNotFoundError: the teacher is not an artifact.
         ValueError: there is no training row, a file of `extra` has no column `text`, or the teacher has no
             word vectors of its tokenizer's size.
     """
     began = time.monotonic()
+    taught_by = about_teacher(read_artifact(teacher))
     out.mkdir(parents=True, exist_ok=True)
     texts = LabelledTexts.read(examples)
     train, dev = (texts.take(texts.split == part) for part in ("train", "dev"))
@@ -81,7 +83,7 @@ def distill(
         "config": dataclasses.asdict(config),
         "config_digest": settings_digest(config),
         "examples_sha256": sha256_of(examples),
-        "teacher": about_teacher(read_artifact(teacher)),
+        "teacher": taught_by,
         "extra": unlabelled.about(),
         "commit": commit(),
         "versions": versions(),
